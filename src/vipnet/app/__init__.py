@@ -1,0 +1,1 @@
+"""The daemon: configuration, the only nursery tree, the control socket."""

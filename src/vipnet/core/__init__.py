@@ -1,0 +1,1 @@
+"""The protocol without I/O: inputs with `now`, outputs as values."""

@@ -1,0 +1,216 @@
+"""What the core asks the world to do, as values.
+
+Outputs are carried out in order: a Store... that stands before a Transmit is
+durable before the datagram leaves.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from vipnet.types import Fqdn, Instant, Locator, PublicKey, Token
+
+TrustLevel = Literal["callback", "tofu", "dns", "dnssec", "pinned"]
+TRUST_ORDER: tuple[TrustLevel, ...] = ("callback", "tofu", "dns", "dnssec", "pinned")
+
+
+# --- packets and datagrams
+
+
+class Transmit(Struct, frozen=True, gc=False):
+    """A datagram for one destination; `source` None leaves the address to the kernel."""
+
+    payload: bytes | memoryview
+    destination: Locator
+    source: str | None = None
+
+
+class Deliver(Struct, frozen=True, gc=False):
+    """An IPv4 packet for tun0."""
+
+    packet: bytes | memoryview
+
+
+# --- DNS
+
+
+class LookupWanted(Struct, frozen=True):
+    """Ask DNS for NAME's address and capability record; answer by Node.handle_lookup.
+
+    authoritative  ask the name's own servers: a resolver's cache would lie
+    """
+
+    name: Fqdn
+    reason: str
+    authoritative: bool = False
+
+
+class LookupResult(Struct, frozen=True):
+    """What DNS said of NAME; an input of the core.
+
+    addresses  IP addresses as canonical text, A before AAAA
+    key        of the capability record, None where there is none
+    port       of the capability record
+    failed     no usable answer: nothing is known, which is not "no record"
+    """
+
+    name: Fqdn
+    addresses: tuple[str, ...] = ()
+    key: PublicKey | None = None
+    port: int | None = None
+    failed: bool = False
+    secure: bool = False  # DNSSEC-validated
+
+
+# --- look-ups by applications
+
+
+class BindingReady(Struct, frozen=True):
+    """NAME has this token: what an application that asks for NAME is told."""
+
+    name: Fqdn
+    token: Token
+
+
+class BindingFailed(Struct, frozen=True):
+    """No token for NAME now; `reason` is for people."""
+
+    name: Fqdn
+    reason: str
+
+
+# --- addresses of this host
+
+
+class UseLocalToken(Struct, frozen=True):
+    """With the peer behind `remote` this host is called `local`, not its own token."""
+
+    local: Token
+    remote: Token
+
+
+# --- durable state; also what Node is started with
+
+
+class StoreClock(Struct, frozen=True):
+    """Greatest handshake timestamp and move number ever used, microseconds."""
+
+    timestamp: int
+    move_number: int
+
+
+class StoreOwnToken(Struct, frozen=True):
+    token: Token
+
+
+class StoreBinding(Struct, frozen=True):
+    """Insert or replace the binding with NAME.
+
+    accepted     False: reserved, not shown to applications yet
+    expires_at   seconds since 1970
+    """
+
+    name: Fqdn
+    local_token: Token
+    remote_token: Token
+    generation: int
+    accepted: bool
+    expires_at: float
+
+
+class DropBinding(Struct, frozen=True):
+    name: Fqdn
+
+
+class StoreQuarantine(Struct, frozen=True):
+    """TOKEN stood for NAME; no other name gets it before `until` (seconds since 1970)."""
+
+    token: Token
+    name: Fqdn
+    until: float
+
+
+class StorePeer(Struct, frozen=True):
+    """Insert or replace what is known of a peer.
+
+    timestamp   greatest handshake timestamp seen from it
+    active      was an active partner: spoken to first after a restart
+    contacted   we asked for it first, so that it may open sessions to us
+    """
+
+    name: Fqdn
+    key: PublicKey
+    trust: TrustLevel
+    timestamp: int = 0
+    locators: tuple[Locator, ...] = ()
+    move_number: int = 0
+    active: bool = False
+    contacted: bool = False
+
+
+class DropPeer(Struct, frozen=True):
+    name: Fqdn
+
+
+StoreOutput = StoreClock | StoreOwnToken | StoreBinding | DropBinding | StoreQuarantine | StorePeer | DropPeer
+
+
+class StoredState(Struct):
+    """All that survives a restart."""
+
+    clock: StoreClock = StoreClock(0, 0)
+    own_token: Token | None = None
+    peers: list[StorePeer] = []
+    bindings: list[StoreBinding] = []
+    quarantine: list[StoreQuarantine] = []
+
+
+# --- moves, for people
+
+
+class PartnerMove(Struct, frozen=True):
+    """How one partner learned of a move: milliseconds after the event, None: not happened."""
+
+    name: Fqdn
+    hint_ms: float | None = None
+    ack_ms: float | None = None
+    lookup_ms: float | None = None
+    validated_ms: float | None = None
+    replayed: int = 0
+    replayed_bytes: int = 0
+    gap_ms: float | None = None
+    outcome: Literal["acked", "dns", "timeout"] | None = None
+
+
+class MoveReport(Struct, frozen=True):
+    """One change of this host's locators. The last report with an `id` replaces earlier ones."""
+
+    id: int
+    cause: str
+    at: Instant
+    old: tuple[Locator, ...]
+    new: tuple[Locator, ...]
+    partners: tuple[PartnerMove, ...] = ()
+
+
+class LogEvent(Struct, frozen=True):
+    """An event name that never changes, and what varies as fields."""
+
+    name: str
+    fields: dict[str, Any]
+    level: Literal["debug", "info", "warning"] = "info"
+
+
+Output = (
+    Transmit
+    | Deliver
+    | LookupWanted
+    | BindingReady
+    | BindingFailed
+    | UseLocalToken
+    | StoreOutput
+    | MoveReport
+    | LogEvent
+)

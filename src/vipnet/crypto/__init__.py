@@ -1,0 +1,1 @@
+"""Keys in, bytes out; no clock, no I/O."""

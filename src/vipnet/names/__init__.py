@@ -1,0 +1,1 @@
+"""DNS without I/O: records, answers, what to publish."""

@@ -1,0 +1,71 @@
+"""Every number, with its unit and where it comes from.
+
+Module constants belong to the protocol: both ends must agree on them.
+`Policy` holds what one host may choose for itself.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+PROTOCOL_VERSION: Final = 1
+DEFAULT_PORT: Final = 5847
+DEFAULT_SUBNET: Final = "240.0.0.0/4"  # reserved, never routed (RFC 1112 section 4)
+DEFAULT_TUN_MTU: Final = 1420  # 1,500 - IPv6 40 - UDP 8 - seal 29, rounded down as WireGuard does
+
+MESSAGE_MAX: Final = 1200  # bytes of a control message; RFC 9000 section 14.1
+INIT_SIZE: Final = 1200  # bytes of message 1: never shorter than its answer (RFC 9000 section 8.1)
+LOCATORS_MAX: Final = 8  # a peer
+OFFER_PAGE: Final = 8  # free addresses per name in one Offer
+OFFER_MAX: Final = 256  # free addresses per name in all pages
+
+REPLAY_WINDOW: Final = 65_536  # counters; a second of 64-byte datagrams at 30 Mbit/s
+REKEY_AFTER_S: Final = 120.0  # WireGuard REKEY_AFTER_TIME
+REKEY_AFTER_COUNT: Final = 2**22  # datagrams
+REJECT_AFTER_S: Final = 180.0  # WireGuard REJECT_AFTER_TIME
+REJECT_AFTER_COUNT: Final = 2**23  # datagrams; far below AES-GCM's bound (RFC 9001 section 6.6)
+OLD_KEY_S: Final = 75.0  # a superseded key still opens: longer than the longest lease of 60 s
+CHALLENGE_SIZE: Final = 8  # bytes; RFC 9000 section 8.2.1
+AMPLIFICATION: Final = 3  # bytes sent per byte received to an unvalidated address (RFC 9000 section 8)
+PARTNER_GRACE_BYTES: Final = 65_536  # a known partner's new, listed address gets this much on top
+
+
+class Policy(Struct, frozen=True, kw_only=True):
+    """What one host may choose; the defaults are the profile `default`."""
+
+    lease_s: float = 60.0  # T of paper section 3.2; the value is ours
+    hint_timeout_s: float = 0.5  # at most; paper section 4
+    hint_timeout_fixed: bool = False  # profile paper: wait all of hint_timeout_s
+    hint_timeout_min_s: float = 0.01
+    hints: bool = True  # False: the ablation of the figures
+    lookup_before_send: bool = False  # profile paper: an expired lease is looked up first (section 3.2)
+    stores: bool = True  # profile paper: nothing is kept for a replay
+
+    initial_rtt_s: float = 0.1  # before the first sample; a home link, not RFC 6298's second
+    rto_min_s: float = 0.02
+    handshake_retry_s: float = 0.25  # first retry after max(3 x SRTT, this), doubling ...
+    handshake_retry_max_s: float = 5.0  # ... to this; WireGuard REKEY_TIMEOUT
+    handshake_give_up_s: float = 90.0  # WireGuard REKEY_ATTEMPT_TIME
+    keepalive_s: float = 0.2  # received data and sent nothing for so long
+    unanswered_s: float = 1.0  # data unanswered for max(3 x SRTT, this): probe the path
+    probes: int = 3  # challenges before a path is dead
+    probe_gap_min_s: float = 0.05
+    lookup_retry_s: float = 0.02  # two-sided: ask again after 20, 40, ... ms
+    lookup_retry_max_s: float = 1.0
+    lookup_idle_retry_s: float = 5.0  # after 15 s of asking, for as long as traffic wants it
+    resolve_timeout_s: float = 3.0  # a VIP name that cannot be reached: SERVFAIL after this
+
+    queue_packets: int = 512  # packets kept a peer while there is no key or no path
+    queue_bytes: int = 2**21
+    pending_inits: int = 64  # strangers' handshakes waiting for DNS to vouch for their name
+    stranger_inits_per_s: int = 50  # above this: cookies (WireGuard section 5.3)
+    refused_cache_s: float = 60.0  # a name that DNS did not vouch for is not looked up again
+    binding_s: float = 7 * 86_400.0  # renewed by every session
+    quarantine_s: float = 30 * 86_400.0  # a freed token is not given to another name
+
+
+def paper_policy() -> Policy:
+    """Section 3.2 and 4 of the paper to the letter, for its figures and for comparison."""
+    return Policy(hint_timeout_fixed=True, lookup_before_send=True, stores=False)

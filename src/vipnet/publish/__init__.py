@@ -1,0 +1,1 @@
+"""One dynamic-DNS provider a file behind one protocol."""

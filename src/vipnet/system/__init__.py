@@ -1,0 +1,1 @@
+"""One device or service of the operating system a file, under trio."""
