@@ -33,6 +33,10 @@ class NotRunningError(VipnetError):
     """No daemon answers on the control socket."""
 
 
+class NotReadyError(VipnetError):
+    """The daemon runs, but a part of it is missing; the message names it."""
+
+
 class LookupFailedError(VipnetError):
     """A DNS question got no usable answer; the message says from whom and why."""
 

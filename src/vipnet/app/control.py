@@ -1,0 +1,247 @@
+"""The control socket: how the command line speaks to a running daemon.
+
+One line of JSON each way, over a Unix socket in the run directory:
+
+    {"op": "resolve", "name": "b.vipip.net"}
+    {"ok": true, "result": {...}}
+    {"ok": false, "error": "one line for people", "exit": 1}
+
+The kernel vouches for who is at the other end (unix(7), SO_PEERCRED). Everybody may
+look; only root, the daemon's own user and the group `vipnet` may change something.
+"""
+
+from __future__ import annotations
+
+import grp
+import json
+import logging
+import os
+import socket
+import struct
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import trio
+from msgspec import Struct
+
+from vipnet.errors import ConfigError, HostError, NotReadyError, NotRunningError, VipnetError
+
+Handler = Callable[[dict[str, Any]], Awaitable[object]]
+"""Take a request's parameters, return what JSON can say.
+
+A VipnetError or ValueError is the user's answer; anything else is a fault of ours.
+"""
+
+SOCKET_NAME: Final = "control.sock"
+EVERYBODY: Final = frozenset({"status", "peers", "moves", "resolve", "ping"})
+GROUP: Final = "vipnet"
+
+REQUEST_MAX: Final = 4096  # bytes of one request: a name and a few flags
+REPLY_MAX: Final = 2**24  # bytes; `status` of 10,000 peers takes a third
+CONNECTIONS_MAX: Final = 16  # open at once, a user: one user's must not shut out root's `down`
+IDLE_S: Final = 30.0  # a connection that asks nothing is closed
+ANSWER_S: Final = 15.0  # the slowest op, `resolve`, gives up after 3 s
+
+_SO_PEERGROUPS = 59  # asm-generic/socket.h, Linux 4.13; Python has no name for it
+_OPTION_MAX = 1024  # bytes Python reads of one socket option: 256 groups
+
+log = logging.getLogger(__name__)
+
+# --- which error is which exit status, on both sides of the socket
+
+_EXIT_STATUS: dict[type[VipnetError], int] = {ConfigError: 2, NotReadyError: 3, NotRunningError: 4}
+_ERROR_OF = {status: kind for kind, status in _EXIT_STATUS.items()}
+
+
+def exit_status(error: VipnetError) -> int:
+    """1 failed, 2 usage or config, 3 not ready, 4 daemon not running."""
+    return next((status for kind, status in _EXIT_STATUS.items() if isinstance(error, kind)), 1)
+
+
+def vipnet_error(error: BaseException) -> VipnetError | None:
+    """Return the reason in ERROR, out of trio's groups; None when a part of it is a fault of ours."""
+    if isinstance(error, VipnetError):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        reasons = [vipnet_error(part) for part in error.exceptions]
+        return None if None in reasons else reasons[0]
+    return None
+
+
+# --- the daemon's side
+
+
+class Caller(Struct, frozen=True):
+    """Who is at the other end of a connection, as the kernel says."""
+
+    uid: int
+    groups: tuple[int, ...]
+
+    @classmethod
+    def of(cls, connection: trio.socket.SocketType) -> Caller:
+        raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        _pid, uid, gid = struct.unpack("3i", raw)
+        try:
+            more = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _OPTION_MAX)
+        except OSError:  # an older kernel, or more groups than fit
+            more = b""
+        return cls(uid, (gid, *struct.unpack(f"{len(more) // 4}I", more)))
+
+    def may(self, op: str) -> bool:
+        if op in EVERYBODY or self.uid in (0, os.geteuid()):
+            return True
+        try:
+            return grp.getgrnam(GROUP).gr_gid in self.groups
+        except KeyError:
+            return False
+
+
+async def serve_control(
+    path: Path,
+    handlers: Mapping[str, Handler],
+    *,
+    task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Answer requests at PATH until cancelled; the socket is there when started() is called.
+
+    A socket that a crash left at PATH is replaced: who calls this holds the run directory's
+    lock. Raise HostError when PATH cannot be made.
+    """
+    connections: Counter[int] = Counter()
+
+    async def serve_client(stream: trio.SocketStream) -> None:
+        caller = Caller.of(stream.socket)
+        async with stream:
+            if connections[caller.uid] >= CONNECTIONS_MAX:
+                return
+            connections[caller.uid] += 1
+            try:
+                await _serve_requests(stream, caller, handlers)
+            except trio.BrokenResourceError:
+                pass  # the client left before its answer
+            finally:
+                connections[caller.uid] -= 1
+
+    with _listen(path) as listening:
+        try:
+            listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
+            await trio.serve_listeners(serve_client, [listener], task_status=task_status)
+        finally:
+            os.unlink(path)  # noqa: PTH108 - quick, and not to be cancelled
+
+
+def _listen(path: Path) -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        listening.bind(str(path))
+        path.chmod(0o666)  # each request is checked by itself
+        listening.listen(socket.SOMAXCONN)
+    except OSError as error:
+        listening.close()
+        reason = error.strerror or str(error)
+        raise HostError(f"no control socket at {path}: {reason}; set run_dir to another directory") from None
+    return listening
+
+
+async def _serve_requests(stream: trio.SocketStream, caller: Caller, handlers: Mapping[str, Handler]) -> None:
+    pending = bytearray()
+    while True:
+        line = None
+        with trio.move_on_after(IDLE_S):
+            line = await _read_line(stream, pending)
+        if line is None:
+            return
+        reply = await _answer(line, caller, handlers)
+        with trio.move_on_after(IDLE_S) as sending:
+            await stream.send_all(reply + b"\n")
+        if sending.cancelled_caught:
+            return
+
+
+async def _read_line(stream: trio.SocketStream, pending: bytearray) -> bytes | None:
+    """Return the next line without its end, None when the client is gone or never ends its line."""
+    while (end := pending.find(b"\n")) < 0:
+        if len(pending) > REQUEST_MAX:
+            return None
+        data = await stream.receive_some(REQUEST_MAX)
+        if not data:
+            return None
+        pending += data
+    line = bytes(pending[:end])
+    del pending[: end + 1]
+    return line
+
+
+async def _answer(line: bytes, caller: Caller, handlers: Mapping[str, Handler]) -> bytes:
+    try:
+        request = msgspec.json.decode(line, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError) as error:
+        return _refusal(f"not a request: {error}")
+    op = request.pop("op", None)
+    if not isinstance(op, str) or op not in handlers:
+        return _refusal(
+            f"the daemon knows no {op!r}: it is of another version; run `vipnet down`, `vipnet up`"
+        )
+    if not caller.may(op):
+        return _refusal(f"`{op}` is for root and the group {GROUP}: use sudo")
+    try:
+        return msgspec.json.encode({"ok": True, "result": await handlers[op](request)}, enc_hook=_as_text)
+    except ValueError as error:
+        return _refusal(str(error))
+    except Exception as error:
+        reason = vipnet_error(error)
+        if reason is not None:
+            return _refusal(str(reason), exit_status(reason))
+        log.exception("control.failed", extra={"op": op})
+        return _refusal(f"`{op}` failed inside the daemon ({type(error).__name__}): its log says more")
+
+
+def _refusal(error: str, status: int = 1) -> bytes:
+    return msgspec.json.encode({"ok": False, "error": " ".join(error.split()), "exit": status})
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, IPv4Address | IPv6Address | Path):
+        return str(value)
+    raise NotImplementedError(f"no JSON form for {type(value).__name__}")
+
+
+# --- the command line's side
+
+
+def ask_daemon(run_dir: Path, op: str, *, timeout_s: float = ANSWER_S, **params: object) -> dict[str, Any]:
+    """Return what the daemon answers to OP.
+
+    Raise NotRunningError when none is there, else the daemon's own refusal as the
+    VipnetError that has its exit status.
+    """
+    path = run_dir / SOCKET_NAME
+    request = json.dumps({"op": op, **params}).encode() + b"\n"
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(timeout_s)
+            connection.connect(str(path))
+            connection.sendall(request)
+            with connection.makefile("rb") as stream:
+                line = stream.readline(REPLY_MAX)
+    except (FileNotFoundError, ConnectionRefusedError):
+        raise NotRunningError(f"the daemon is not running (nothing listens at {path}): `vipnet up`") from None
+    except TimeoutError:
+        raise VipnetError(
+            f"the daemon does not answer within {timeout_s:g} s: see {run_dir}/vipnet.log"
+        ) from None
+    except OSError as error:
+        raise VipnetError(f"the daemon cannot be asked at {path}: {error.strerror or error}") from None
+    if not line.endswith(b"\n"):
+        raise NotRunningError("the daemon went away before it answered: see `vipnet status`")
+    reply = json.loads(line)
+    if reply["ok"]:
+        result: dict[str, Any] = reply["result"]
+        return result
+    raise _ERROR_OF.get(reply["exit"], VipnetError)(reply["error"])
