@@ -1,0 +1,62 @@
+"""The sealed datagram, and how it is told from a handshake.
+
+    receiver index u32 | counter u64 | ciphertext | tag 16
+    plaintext = body | kind u8
+
+The first four bytes decide: 0 is a handshake (`wire.handshake`), all else the
+index that the receiver chose for the session. The kind stands last so that the
+bodies of one super-packet can be opened one behind the other into one buffer.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, Self
+
+from msgspec import Struct
+
+from vipnet.errors import WireError
+
+_HEADER = struct.Struct("!IQ")
+_HANDSHAKE_WORD = bytes(4)
+
+HEADER_SIZE: Final = _HEADER.size  # 12 bytes: the nonce of both ciphers (RFC 5116 section 5)
+TAG_SIZE: Final = 16  # bytes, both ciphers
+KIND_SIZE: Final = 1
+SEAL_OVERHEAD: Final = HEADER_SIZE + TAG_SIZE + KIND_SIZE  # bytes a body grows by: 29
+
+KIND_CONTROL: Final = 0  # a message of wire.control
+KIND_IPV4: Final = 1  # an IPv4 packet as it is
+KIND_TCP: Final = 2  # TCP payload | inner IPv4 and TCP header | header length u8
+KIND_PARTIAL: Final = 3  # an IPv4 packet whose transport checksum is still to be completed
+
+
+class DataHeader(Struct, frozen=True, gc=False):
+    """Header of a sealed datagram, also its AEAD nonce: 12 bytes, big-endian.
+
+    receiver_index  u32  session index the receiver chose, never 0
+    counter         u64  datagrams sealed under this key, from 0
+
+    After WireGuard 5.4.6.
+    """
+
+    receiver_index: int
+    counter: int
+
+    @classmethod
+    def decode(cls, data: bytes | memoryview) -> Self:
+        """Raise WireError when DATA cannot be a sealed datagram: too short, or index 0."""
+        if len(data) < SEAL_OVERHEAD:
+            raise WireError(f"sealed datagram: {len(data)} bytes, need {SEAL_OVERHEAD}")
+        receiver_index, counter = _HEADER.unpack_from(data)
+        if receiver_index == 0:
+            raise WireError("sealed datagram: index 0 is a handshake's")
+        return cls(receiver_index, counter)
+
+    def encode(self) -> bytes:
+        return _HEADER.pack(self.receiver_index, self.counter)
+
+
+def is_handshake(data: bytes | memoryview) -> bool:
+    """Whether the first word is 0. Says nothing of the rest: decode_handshake does."""
+    return data[:4] == _HANDSHAKE_WORD
