@@ -1,0 +1,237 @@
+"""The configuration file: its keys, their defaults, and the rules between them.
+
+Whoever adds a key adds a field here and a line to examples/config.toml.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, ip_address
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta, field
+
+from vipnet.app import toml
+from vipnet.app.texts import (
+    DNS_PORT,
+    DnsName,
+    Host,
+    HostPort,
+    InterfaceName,
+    InterfacePattern,
+    NamePattern,
+    is_address,
+)
+from vipnet.app.toml import Section
+from vipnet.errors import ConfigError
+from vipnet.policy import DEFAULT_PORT, DEFAULT_SUBNET, DEFAULT_TUN_MTU, OLD_KEY_S, Policy, paper_policy
+from vipnet.types import Fqdn, Locator, Port, PublicKey
+
+DEFAULT_PATH: Final = Path("/etc/vipnet/config.toml")
+
+
+def _check_subnet(subnet: IPv4Network) -> None:
+    label = f'subnet = "{subnet}"'
+    if not 4 <= subnet.prefixlen <= 30:
+        raise ValueError(f"{label}: its prefix must be from /4 to /30")
+    reserved = {
+        "0.0.0.0/8": "this network (RFC 1122)",
+        "127.0.0.0/8": "loopback",
+        "169.254.0.0/16": "link-local",
+        "224.0.0.0/4": "multicast",
+    }
+    for network, what in reserved.items():
+        if subnet.overlaps(IPv4Network(network)):
+            raise ValueError(f"{label} overlaps {network}, {what}; {DEFAULT_SUBNET} is unused everywhere")
+
+
+class Tun(Section, frozen=True):
+    """The virtual interface, and the addresses that stand for names."""
+
+    interface: InterfaceName = InterfaceName("tun0")
+    subnet: IPv4Network = IPv4Network(DEFAULT_SUBNET)
+    exclude: tuple[IPv4Network, ...] = ()
+    mtu: Annotated[int, Meta(ge=576, le=9000)] = DEFAULT_TUN_MTU  # bytes; below: RFC 791 section 3.2
+
+    def __post_init__(self) -> None:
+        _check_subnet(self.subnet)
+        for network in self.exclude:
+            if self.subnet.subnet_of(network):
+                raise ValueError(f"exclude = {network} leaves nothing of subnet = {self.subnet}")
+            if not network.subnet_of(self.subnet):
+                raise ValueError(f"exclude = {network} is not inside subnet = {self.subnet}")
+
+
+class Transport(Section, frozen=True):
+    """The UDP side.
+
+    nat_keepalive_s  seconds between keepalives to active partners, 0: none
+    """
+
+    port: Port = DEFAULT_PORT
+    interfaces: tuple[InterfacePattern, ...] = ()
+    nat_keepalive_s: Annotated[float, Meta(ge=0, le=60)] = 0.0
+    dscp: Annotated[int, Meta(ge=0, le=63)] = 0
+
+
+class Mobility(Section, frozen=True):
+    """How moves are made known (section 3.2 of the paper)."""
+
+    profile: Literal["default", "paper"] = "default"
+    # A mapping must not outlive the key that could renew it.
+    lease_s: Annotated[float, Meta(gt=0, le=OLD_KEY_S - 15)] = 60.0
+    hint_timeout_ms: Annotated[float, Meta(ge=10, le=60_000)] = 500.0
+    hints: bool = True
+
+    def __post_init__(self) -> None:
+        if self.lease_s * 1000 <= self.hint_timeout_ms:
+            raise ValueError(
+                f"lease_s = {self.lease_s:g} must exceed hint_timeout_ms = {self.hint_timeout_ms:g}, "
+                "or a lease ends before a retry"
+            )
+
+    def policy(self) -> Policy:
+        """The profile's numbers, with what this table overrides."""
+        profile = paper_policy() if self.profile == "paper" else Policy()
+        return msgspec.structs.replace(
+            profile, lease_s=self.lease_s, hint_timeout_s=self.hint_timeout_ms / 1000, hints=self.hints
+        )
+
+
+class Dns(Section, frozen=True):
+    """The local resolver.
+
+    vip_names  names that are looked up as VIP names at all
+    bypass     names that are always answered as they are in DNS
+    require    names that are never answered with their real address
+    upstreams  resolvers to ask; empty: those of the original /etc/resolv.conf
+    """
+
+    listen: Locator = Locator("127.0.0.47", DNS_PORT)
+    hook: Literal["auto", "file", "none"] = "auto"
+    vip_names: tuple[NamePattern, ...] = (NamePattern("*"),)
+    bypass: tuple[NamePattern, ...] = ()
+    require: tuple[NamePattern, ...] = ()
+    upstreams: tuple[Locator, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.hook != "none" and self.listen.port != DNS_PORT:
+            raise ValueError(
+                f'listen = "{self.listen}": resolv.conf can only say port {DNS_PORT}; or set hook = "none"'
+            )
+        if self.listen in self.upstreams:
+            raise ValueError(
+                f'upstreams = "{self.listen}": that is listen; a question would go round for ever'
+            )
+
+
+class Publish(Section, frozen=True):
+    """How this host's addresses get into DNS.
+
+    server, zone  None: found by the SOA record of `name`
+    key_name      None: the host's name
+    ttl           seconds, of the address records
+    """
+
+    provider: Literal["none", "rfc2136"] = "none"
+    server: Host | None = None
+    port: Port = DNS_PORT
+    zone: DnsName | None = None
+    key_name: DnsName | None = None
+    key_algorithm: Literal["hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512"] = "hmac-sha256"
+    key_secret_file: Path | None = None
+    ttl: Annotated[int, Meta(ge=0, le=86_400)] = 5
+
+    def __post_init__(self) -> None:
+        if self.provider == "rfc2136" and self.key_secret_file is None:
+            raise ValueError('key_secret_file is missing: provider = "rfc2136" signs its updates (TSIG)')
+
+
+class Accept(Section, frozen=True):
+    """Who may open a session to this host.
+
+    from_     names allowed to; names contacted first are always allowed
+    xx        answer hosts that do not know our key (Noise XX)
+    callback  believe a name because its address in DNS answers
+    """
+
+    from_: tuple[NamePattern, ...] = field(default=(), name="from")
+    xx: bool = False
+    callback: bool = False
+
+
+class PeerConfig(Section, frozen=True):
+    """A peer known by hand.
+
+    key       None: the first one it shows is kept
+    address   where to try besides what DNS says
+    psk_file  a pre-shared key, mixed into the handshake
+    """
+
+    name: Fqdn
+    key: PublicKey | None = None
+    address: HostPort | None = None
+    psk_file: Path | None = None
+
+
+class Config(Section, frozen=True):
+    """All of the configuration file; only `name` has no default."""
+
+    name: Fqdn
+    key_file: Path = Path("/etc/vipnet/key")
+    state_dir: Path = Path("/var/lib/vipnet")
+    run_dir: Path = Path("/run/vipnet")
+    tun: Tun = Tun()
+    transport: Transport = Transport()
+    mobility: Mobility = Mobility()
+    dns: Dns = Dns()
+    publish: Publish = Publish()
+    accept: Accept = Accept()
+    peers: tuple[PeerConfig, ...] = field(default=(), name="peer")
+
+    def __post_init__(self) -> None:
+        self._check_names()
+        self._check_addresses()
+        if self.transport.nat_keepalive_s >= self.mobility.lease_s:
+            raise ValueError(
+                f"[transport] nat_keepalive_s = {self.transport.nat_keepalive_s:g} must be less than "
+                f"[mobility] lease_s = {self.mobility.lease_s:g}, or leases end between two"
+            )
+
+    def _check_names(self) -> None:
+        zone = self.publish.zone
+        if zone is not None and not f".{self.name}".endswith(f".{zone}"):
+            raise ValueError(f'[publish] zone = "{zone}": name = "{self.name}" is not in it')
+        seen = {self.name}
+        for peer in self.peers:
+            if peer.name in seen:
+                what = "this host's own name" if peer.name == self.name else "there twice"
+                raise ValueError(f'[[peer]] name = "{peer.name}" is {what}')
+            seen.add(peer.name)
+
+    def _check_addresses(self) -> None:
+        """Real addresses inside the token subnet could never be reached: packets would go round in tun0."""
+        real = [("[dns] listen", self.dns.listen.host)]
+        real += [("[dns] upstreams", upstream.host) for upstream in self.dns.upstreams]
+        real += [("[[peer]] address", peer.address.host) for peer in self.peers if peer.address]
+        if self.publish.server is not None:
+            real.append(("[publish] server", self.publish.server))
+        for label, host in real:
+            if is_address(host) and ip_address(host) in self.tun.subnet:
+                raise ValueError(f'{label} = "{host}" is inside [tun] subnet = "{self.tun.subnet}"')
+
+
+def load_config(path: Path) -> Config:
+    """Read and check PATH.
+
+    Raise ConfigError, one line that names the file, the key, its value and what is allowed.
+    """
+    try:
+        return toml.decode(path.read_bytes(), Config)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; `vipnet init NAME` writes one") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; is it a file that this user may read?") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None

@@ -1,0 +1,135 @@
+"""What a configuration file says in strings: the types, one parser each, and words for people.
+
+All parsers raise ValueError.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+from ipaddress import IPv4Network, ip_address
+from pathlib import Path
+from typing import Final, NewType
+
+from msgspec import Struct
+
+from vipnet.policy import DEFAULT_PORT
+from vipnet.types import Fqdn, Locator, Port, PublicKey, parse_name
+
+DNS_PORT: Final = 53
+
+NamePattern = NewType("NamePattern", str)  # "a.example.org", "*.example.org" or "*"
+InterfacePattern = NewType("InterfacePattern", str)  # "eth*", as the shell matches
+InterfaceName = NewType("InterfaceName", str)
+DnsName = NewType("DnsName", str)  # lower case, no final dot; one label is enough
+Host = NewType("Host", str)  # an IP address as canonical text, or a DNS name
+
+
+class HostPort(Struct, frozen=True):
+    """Where a peer may be: unlike a Locator, the host can be a DNS name."""
+
+    host: Host
+    port: Port = DEFAULT_PORT
+
+
+def is_address(host: str) -> bool:
+    """True for an IP address without a scope."""
+    try:
+        return "%" not in str(ip_address(host))
+    except ValueError:
+        return False
+
+
+def name_matches(name: Fqdn, patterns: Sequence[NamePattern]) -> bool:
+    """True when a pattern is NAME, or `*.` and a domain that NAME is below of, or `*`."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def parse_pattern(text: str) -> NamePattern:
+    if text == "*":
+        return NamePattern(text)
+    if text.startswith("*."):
+        return NamePattern("*." + parse_dns_name(text[2:]))
+    return NamePattern(parse_name(text))
+
+
+def parse_dns_name(text: str) -> DnsName:
+    return DnsName(parse_name("x." + text).removeprefix("x."))
+
+
+def parse_interface(text: str) -> InterfaceName:
+    # The kernel's dev_valid_name(); a "%" would ask it to number the interface itself.
+    if not re.fullmatch(r"[^\s/:%]{1,15}", text) or not text.isascii() or text in (".", ".."):
+        raise ValueError("is no interface name")
+    return InterfaceName(text)
+
+
+def parse_interface_pattern(text: str) -> InterfacePattern:
+    if not re.fullmatch(r"[^\s/:]+", text):
+        raise ValueError("is no pattern")
+    return InterfacePattern(text)
+
+
+def parse_network(text: str) -> IPv4Network:
+    network = IPv4Network(text, strict=False)
+    if text != str(network):
+        raise ValueError(f'did you mean "{network}"?')
+    return network
+
+
+def parse_path(text: str) -> Path:
+    if not text.startswith("/") or "\0" in text:
+        raise ValueError("is not absolute")
+    return Path(text)
+
+
+def parse_key(text: str) -> PublicKey:
+    key = binascii.a2b_base64(text.encode(), strict_mode=True)
+    if len(key) != 32:
+        raise ValueError(f"these are {len(key)} bytes")
+    return PublicKey(key)
+
+
+def parse_host(text: str) -> Host:
+    if is_address(text):
+        return Host(str(ip_address(text)))
+    # "10.1.1" is a possible DNS name and never what was meant.
+    if re.fullmatch(r"[\d.]+", text) or ":" in text:
+        raise ValueError("is no IP address")
+    return Host(parse_dns_name(text))
+
+
+def parse_host_port(text: str, default_port: int = DEFAULT_PORT) -> HostPort:
+    with_port = re.fullmatch(r"(\[[^\]]*\]|[^:]*):(\d{1,5})", text)
+    host, port = (with_port[1], int(with_port[2])) if with_port else (text, default_port)
+    if not 1 <= port <= 65535:
+        raise ValueError(f"there is no port {port}")
+    if host.startswith("["):
+        host = host.removeprefix("[").removesuffix("]")
+        if ":" not in host:
+            raise ValueError("brackets are for IPv6 addresses")
+    return HostPort(parse_host(host), port)
+
+
+def parse_locator(text: str) -> Locator:
+    where = parse_host_port(text, DNS_PORT)
+    if not is_address(where.host):
+        raise ValueError("is no IP address")
+    return Locator(where.host, where.port)
+
+
+TEXTS: dict[object, tuple[Callable[[str], object], str]] = {
+    Fqdn: (parse_name, 'a full DNS name like "laptop.example.org"'),
+    NamePattern: (parse_pattern, '"*", "*." and a domain, or a full name'),
+    DnsName: (parse_dns_name, "a DNS name"),
+    InterfaceName: (parse_interface, "an interface name: at most 15 characters, no space, slash, colon or %"),
+    InterfacePattern: (parse_interface_pattern, 'an interface name or a pattern like "eth*"'),
+    IPv4Network: (parse_network, 'an IPv4 network like "10.77.0.0/16"'),
+    Path: (parse_path, "an absolute path"),
+    PublicKey: (parse_key, "a public key: 32 bytes in base64"),
+    Host: (parse_host, "an IP address or a DNS name"),
+    HostPort: (parse_host_port, '"host", "host:port" or "[IPv6]:port"'),
+    Locator: (parse_locator, 'an IP address, or "address:port", "[IPv6]:port"'),
+}
