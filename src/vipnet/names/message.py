@@ -1,0 +1,185 @@
+"""DNS messages as they came: what can be read and changed without re-encoding them.
+
+What is passed on has to stay what it was, so these functions work on the bytes.
+Layout of a message: RFC 1035 section 4.1.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+import dns.exception
+import dns.name
+import dns.wire
+from dns.rdatatype import OPT, TSIG
+from msgspec import Struct
+
+from vipnet.errors import WireError
+
+HEADER: Final = 12  # bytes
+UDP_PAYLOAD: Final = 1232  # bytes that we take in a datagram; DNS flag day 2020
+UDP_MINIMUM: Final = 512  # bytes a client without EDNS takes; RFC 1035 section 4.2.1
+
+_QR, _TC = 0x8000, 0x0200
+_OPCODE = 0x7800
+_UPDATE = 5 << 11
+# Answers that may come without the question: the server could not read it (RFC 1035 section 4.1.1).
+_QUESTIONLESS = frozenset({1, 2, 4, 5})
+
+
+class Question(Struct, frozen=True):
+    """The one question of a message; `name` is lower case, without the final dot."""
+
+    name: str
+    rdtype: int
+    rdclass: int
+
+
+class _Record(Struct, frozen=True, gc=False):
+    """Where a resource record's fields are."""
+
+    rdtype: int
+    rdclass: int
+    ttl_at: int
+
+
+def parse_question(wire: bytes) -> Question:
+    """Return the question of an ordinary query.
+
+    Raise WireError for a response, another opcode, or not exactly one question.
+    """
+    _need_header(wire)
+    flags, count = struct.unpack_from("!HH", wire, 2)
+    if flags & (_QR | _OPCODE) or count != 1:
+        raise WireError(f"not an ordinary query: flags {flags:#06x}, {count} questions")
+    return _questions(wire, 1)[0]
+
+
+def is_query(wire: bytes) -> bool:
+    """True when WIRE has a header that does not say it is a response."""
+    return len(wire) >= HEADER and not wire[2] & 0x80
+
+
+def answers(query: bytes, reply: bytes) -> bool:
+    """True when REPLY is a response to QUERY: same id, opcode and question (RFC 5452 section 9.1)."""
+    if len(query) < HEADER or len(reply) < HEADER or query[:2] != reply[:2]:
+        return False
+    flags, reply_count = struct.unpack_from("!HH", reply, 2)
+    asked_flags, asked_count = struct.unpack_from("!HH", query, 2)
+    if not flags & _QR or (flags ^ asked_flags) & _OPCODE:
+        return False
+    if reply_count == 0:
+        return flags & 0xF in _QUESTIONLESS or flags & _OPCODE == _UPDATE or asked_count == 0
+    if reply_count != asked_count:
+        return False
+    try:
+        return _questions(reply, reply_count) == _questions(query, asked_count)
+    except WireError:
+        return False
+
+
+def with_id(wire: bytes, message_id: bytes) -> bytes:
+    """WIRE under another id of two bytes."""
+    return message_id + wire[2:]
+
+
+def is_truncated(wire: bytes) -> bool:
+    return bool(struct.unpack_from("!H", wire, 2)[0] & _TC)
+
+
+def rcode(wire: bytes) -> int:
+    """The response code in the header, without the upper bits of EDNS."""
+    return wire[3] & 0xF
+
+
+def udp_limit(query: bytes) -> int:
+    """How many bytes the sender of QUERY takes in a datagram (RFC 6891 section 6.2.3)."""
+    try:
+        opt = next((record for record in _records(query) if record.rdtype == OPT), None)
+    except WireError:
+        return UDP_MINIMUM
+    return UDP_MINIMUM if opt is None else max(opt.rdclass, UDP_MINIMUM)
+
+
+def fit(reply: bytes, limit: int) -> bytes:
+    """REPLY, or when it is longer than LIMIT its header and question with TC set (RFC 2181 section 9)."""
+    if len(reply) <= limit:
+        return reply
+    flags, count = struct.unpack_from("!HH", reply, 2)
+    try:
+        end = _skip_questions(reply, count)
+    except WireError:
+        end, count = HEADER, 0
+    return reply[:2] + struct.pack("!5H", flags | _TC, count, 0, 0, 0) + reply[HEADER:end]
+
+
+def with_ttl_at_most(reply: bytes, ttl_s: int) -> bytes:
+    """REPLY with no record to be cached longer than TTL_S. Raise WireError when it does not parse."""
+    changed = bytearray(reply)
+    for record in _records(reply):
+        # The field means something else there (RFC 6891 section 6.1.3, RFC 8945 section 4.2).
+        if record.rdtype in (OPT, TSIG):
+            continue
+        if struct.unpack_from("!I", reply, record.ttl_at)[0] > ttl_s:
+            struct.pack_into("!I", changed, record.ttl_at, ttl_s)
+    return bytes(changed)
+
+
+def _need_header(wire: bytes) -> None:
+    if len(wire) < HEADER:
+        raise WireError(f"DNS message of {len(wire)} bytes, a header has {HEADER}")
+
+
+def _questions(wire: bytes, count: int) -> list[Question]:
+    parser = dns.wire.Parser(wire, HEADER)
+    questions = []
+    try:
+        for _ in range(count):
+            name = parser.get_name()
+            rdtype, rdclass = parser.get_struct("!HH")
+            questions.append(Question(name.to_text(omit_final_dot=True).lower(), rdtype, rdclass))
+    except dns.exception.DNSException as error:
+        raise WireError(f"DNS question: {error or type(error).__name__}") from None
+    return questions
+
+
+def _skip_questions(wire: bytes, count: int) -> int:
+    at = HEADER
+    for _ in range(count):
+        at = _skip_name(wire, at) + 4
+    if at > len(wire):
+        raise WireError("DNS question ends early")
+    return at
+
+
+def _records(wire: bytes) -> list[_Record]:
+    """Where the records of all three sections are. Raise WireError when one ends early."""
+    _need_header(wire)
+    questions, *counts = struct.unpack_from("!4H", wire, 4)
+    at = _skip_questions(wire, questions)
+    records = []
+    for _ in range(sum(counts)):
+        at = _skip_name(wire, at)
+        if at + 10 > len(wire):
+            raise WireError("DNS record ends early")
+        rdtype, rdclass, _ttl, length = struct.unpack_from("!HHIH", wire, at)
+        records.append(_Record(rdtype, rdclass, at + 4))
+        at += 10 + length
+    if at > len(wire):
+        raise WireError("DNS record ends early")
+    return records
+
+
+def _skip_name(wire: bytes, at: int) -> int:
+    """Return the offset behind the name at AT; pointers are not followed."""
+    while at < len(wire):
+        length = wire[at]
+        if length == 0:
+            return at + 1
+        if length >= 0xC0:
+            return at + 2
+        if length > 63:
+            raise WireError("DNS name with an unknown kind of label")
+        at += 1 + length
+    raise WireError("DNS name ends early")
