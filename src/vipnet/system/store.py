@@ -1,0 +1,269 @@
+"""What survives a restart: SQLite, written before anybody is told.
+
+One file, one process: the daemon holds SQLite's exclusive lock as long as it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from vipnet.core.outputs import (
+    DropBinding,
+    DropPeer,
+    StoreBinding,
+    StoreClock,
+    StoredState,
+    StoreOutput,
+    StoreOwnToken,
+    StorePeer,
+    StoreQuarantine,
+)
+from vipnet.errors import ConfigError, HostError
+from vipnet.types import Locator, Token
+
+SCHEMA_VERSION: Final = 1
+_SCHEMA: Final = """
+CREATE TABLE schema (version INTEGER NOT NULL) STRICT;
+CREATE TABLE host (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    timestamp INTEGER NOT NULL,
+    move_number INTEGER NOT NULL,
+    own_token TEXT
+) STRICT;
+CREATE TABLE peer (
+    name TEXT PRIMARY KEY,
+    key BLOB NOT NULL,
+    trust TEXT NOT NULL,
+    timestamp INTEGER NOT NULL,
+    locators TEXT NOT NULL, -- JSON: [["192.0.2.1", 5847], ...]
+    move_number INTEGER NOT NULL,
+    active INTEGER NOT NULL,
+    contacted INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE binding (
+    name TEXT PRIMARY KEY,
+    local_token TEXT NOT NULL,
+    remote_token TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    accepted INTEGER NOT NULL,
+    expires_at REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE quarantine (
+    token TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    until REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO host VALUES (1, 0, 0, NULL);
+"""
+_LOCATORS = msgspec.json.Decoder(tuple[Locator, ...])
+
+
+class Store:
+    """The state in the file PATH, made where it is missing.
+
+    Raise HostError when the file cannot be had (another daemon, rights, disk, damage),
+    ConfigError when a newer vipnet wrote it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._explained():
+            _create_private(path)
+            # Autocommit: every transaction below is written out.
+            self._db = sqlite3.connect(path, timeout=0, isolation_level=None)
+        try:
+            self._open()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _open(self) -> None:
+        with self._explained():
+            # Before WAL: with the lock ours alone, its index needs no shared memory file.
+            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            with self._transaction():
+                version = self._version()
+                if version == 0:
+                    self._create()
+        if version > SCHEMA_VERSION:
+            raise ConfigError(
+                f"{self._path} was written by a newer vipnet (schema {version}, this one knows "
+                f"{SCHEMA_VERSION}): install that version again, or set another state_dir"
+            )
+        with self._explained():
+            (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict != "ok":
+                raise sqlite3.DatabaseError(verdict)
+
+    def _version(self) -> int:
+        if not self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'schema'").fetchone():
+            return 0
+        (version,) = self._db.execute("SELECT max(version) FROM schema").fetchone()
+        return int(version)
+
+    def _create(self) -> None:
+        for statement in _SCHEMA.split(";\n"):
+            self._db.execute(statement)
+        self._db.execute("INSERT INTO schema VALUES (?)", (SCHEMA_VERSION,))
+
+    def load(self) -> StoredState:
+        """Return everything; raise HostError when a row makes no sense."""
+        with self._explained():
+            host = self._db.execute("SELECT timestamp, move_number, own_token FROM host").fetchone()
+            try:
+                return StoredState(
+                    clock=StoreClock(host[0], host[1]),
+                    own_token=None if host[2] is None else _token(host[2]),
+                    peers=[self._peer(row) for row in self._rows("peer", "name")],
+                    bindings=[self._binding(row) for row in self._rows("binding", "name")],
+                    quarantine=[self._quarantine(row) for row in self._rows("quarantine", "token")],
+                )
+            except (ValueError, TypeError, msgspec.MsgspecError) as error:
+                raise sqlite3.DatabaseError(str(error)) from None
+
+    def _rows(self, table: str, order: str) -> list[Any]:
+        return self._db.execute(f"SELECT * FROM {table} ORDER BY {order}").fetchall()  # noqa: S608 - our words
+
+    @staticmethod
+    def _peer(row: tuple[Any, ...]) -> StorePeer:
+        name, key, trust, timestamp, locators, move_number, active, contacted = row
+        return msgspec.convert(
+            StorePeer(
+                name,
+                key,
+                trust,
+                timestamp,
+                _LOCATORS.decode(locators),
+                move_number,
+                bool(active),
+                bool(contacted),
+            ),
+            StorePeer,
+        )
+
+    @staticmethod
+    def _binding(row: tuple[Any, ...]) -> StoreBinding:
+        name, local, remote, generation, accepted, expires_at = row
+        return StoreBinding(name, _token(local), _token(remote), generation, bool(accepted), expires_at)
+
+    @staticmethod
+    def _quarantine(row: tuple[Any, ...]) -> StoreQuarantine:
+        token, name, until = row
+        return StoreQuarantine(_token(token), name, until)
+
+    def apply(self, outputs: Sequence[StoreOutput]) -> None:
+        """Write OUTPUTS, all or none; on return they are on the disk.
+
+        Raise HostError when they cannot be written: disk full or read-only.
+        """
+        if not outputs:
+            return
+        with self._explained(), self._transaction():
+            for output in outputs:
+                self._write(output)
+
+    def _write(self, output: StoreOutput) -> None:
+        execute = self._db.execute
+        match output:
+            case StoreClock():
+                execute(
+                    "UPDATE host SET timestamp = ?, move_number = ?", (output.timestamp, output.move_number)
+                )
+            case StoreOwnToken():
+                execute("UPDATE host SET own_token = ?", (str(output.token),))
+            case StorePeer():
+                execute(
+                    "REPLACE INTO peer VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        output.name,
+                        output.key,
+                        output.trust,
+                        output.timestamp,
+                        msgspec.json.encode(output.locators).decode(),
+                        output.move_number,
+                        output.active,
+                        output.contacted,
+                    ),
+                )
+            case DropPeer():
+                execute("DELETE FROM peer WHERE name = ?", (output.name,))
+            case StoreBinding():
+                execute(
+                    "REPLACE INTO binding VALUES (?, ?, ?, ?, ?, ?)",
+                    (
+                        output.name,
+                        str(output.local_token),
+                        str(output.remote_token),
+                        output.generation,
+                        output.accepted,
+                        output.expires_at,
+                    ),
+                )
+            case DropBinding():
+                execute("DELETE FROM binding WHERE name = ?", (output.name,))
+            case StoreQuarantine():
+                execute(
+                    "REPLACE INTO quarantine VALUES (?, ?, ?)", (str(output.token), output.name, output.until)
+                )
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """SQLite's errors and the system's as a HostError that says what to do."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise HostError(f"{self._path}: {_mend(self._path, error)}") from error
+        except OSError as error:
+            raise HostError(f"{self._path}: {error.strerror}: is state_dir right?") from error
+
+
+def _mend(path: Path, error: sqlite3.Error) -> str:
+    # The code of a row that makes no sense, which we found ourselves, is none.
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    match code:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return "another vipnet is running with this state; `vipnet down` stops it"
+        case sqlite3.SQLITE_FULL:
+            return "the disk is full; make room"
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+            return f"cannot be written ({error}): is the disk mounted read-only, is {path.parent} root's?"
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return (
+                f"is damaged ({error}): `mv {path} {path}.damaged` and start again; "
+                "tokens are agreed on anew, keys of peers are learned anew"
+            )
+    return f"SQLite says: {error}"
+
+
+def _create_private(path: Path) -> None:
+    """Who talks to whom is nobody else's business: neither directory nor file is for others."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def _token(text: str) -> Token:
+    return Token(IPv4Address(text))

@@ -1,0 +1,137 @@
+"""The virtual interface: packets of applications in, packets for applications out."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from pathlib import Path
+from typing import Final, Protocol
+
+import pytun
+import trio
+
+from vipnet.errors import HostError
+
+_DEVICE: Final = "/dev/net/tun"
+_PACKET_MAX: Final = 65_535  # bytes; what an IPv4 length field can say
+
+
+class PacketDevice(Protocol):
+    """What the daemon needs of tun0; tests have one in memory."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def index(self) -> int: ...
+
+    async def receive(self) -> bytes: ...
+
+    def send(self, packet: bytes | memoryview, /) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+class TunDevice:
+    """A TUN interface of this process: it is gone when the process is, however that ends.
+
+    Raise HostError when the system does not let us have it; the message says what to do.
+    """
+
+    def __init__(self, name: str, mtu: int) -> None:
+        try:
+            # EXCL: never attach to a device that somebody else made.
+            flags = pytun.IFF_TUN | pytun.IFF_NO_PI | pytun.IFF_TUN_EXCL
+            self._device = pytun.TunTapDevice(name=name, flags=flags)
+        except OSError as error:
+            raise HostError(_refusal(name, error)) from None
+        self._fd: int = self._device.fileno()
+        os.set_blocking(self._fd, False)
+        os.set_inheritable(self._fd, False)
+        try:
+            self.name: str = self._device.name
+            self.index: int = socket.if_nametoindex(self.name)
+            _keep_ipv6_out(self.name)
+            self._device.mtu = mtu
+            self._device.up()
+        except OSError as error:
+            self.close()
+            raise HostError(f"interface {name} cannot be brought up: {_reason(error)}") from None
+
+    async def receive(self) -> bytes:
+        """Return the next packet an application sent.
+
+        Raise HostError when the interface was deleted, trio.ClosedResourceError after close().
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while True:
+            try:
+                packet = os.read(self._fd, _PACKET_MAX)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._fd)
+            except OSError as error:
+                if self._fd < 0:
+                    raise trio.ClosedResourceError from None
+                raise HostError(
+                    f"interface {self.name} is gone: {error.strerror}; start vipnet again"
+                ) from None
+            else:
+                # Let others run, but do not lose the packet to a cancellation.
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                return packet
+
+    def send(self, packet: bytes | memoryview) -> bool:
+        """Hand PACKET to the kernel; False when it was refused (interface down, no memory, no IP packet)."""
+        try:
+            os.write(self._fd, packet)
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Delete the interface, and the routes and addresses on it."""
+        if self._fd < 0:
+            return
+        with contextlib.suppress(RuntimeError):  # outside of trio nobody can be waiting
+            trio.lowlevel.notify_closing(self._fd)
+        self._fd = -1
+        self._device.close()
+
+
+def _keep_ipv6_out(name: str) -> None:
+    """No link-local address, no router solicitations: tun0 carries IPv4 only.
+
+    Where /proc/sys is read-only or IPv6 absent, the node drops what is not IPv4.
+    """
+    with contextlib.suppress(OSError):
+        Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6").write_text("1")
+
+
+def _refusal(name: str, error: OSError) -> str:
+    match error.errno:
+        case errno.ENOENT | errno.ENODEV | errno.ENXIO:
+            return (
+                f"{_DEVICE} is missing: load it with `modprobe tun`, or start the container "
+                f"with `--device {_DEVICE}`"
+            )
+        case errno.EPERM | errno.EACCES:
+            return (
+                f"interface {name} cannot be made without CAP_NET_ADMIN: run as root, or start the container "
+                "with `--cap-add NET_ADMIN`"
+            )
+        case errno.EBUSY | errno.EEXIST:
+            return (
+                f"interface {name} exists already, and is not ours: remove it with `ip link delete {name}`, "
+                "or set another name as [tun] interface"
+            )
+        case errno.EINVAL:
+            return (
+                f"interface {name}: another kind of interface has this name; set another as [tun] interface"
+            )
+    return f"interface {name} cannot be made: {_reason(error)}"
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)  # python-pytun has some words of its own
