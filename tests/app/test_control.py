@@ -111,7 +111,7 @@ def test_a_daemon_that_hangs_is_said_to(run_dir: Path) -> None:
 
     def client() -> None:
         with pytest.raises(VipnetError, match=r"does not answer within 0\.05 s"):
-            ask_daemon(run_dir, "status", timeout_s=0.05)
+            ask_daemon(run_dir, "status", 0.05)
 
     serving(run_dir, {"status": status}, client)
 

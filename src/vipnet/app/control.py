@@ -215,7 +215,7 @@ def _as_text(value: object) -> str:
 # --- the command line's side
 
 
-def ask_daemon(run_dir: Path, op: str, *, timeout_s: float = ANSWER_S, **params: object) -> dict[str, Any]:
+def ask_daemon(run_dir: Path, op: str, timeout_s: float = ANSWER_S, /, **params: object) -> dict[str, Any]:
     """Return what the daemon answers to OP.
 
     Raise NotRunningError when none is there, else the daemon's own refusal as the

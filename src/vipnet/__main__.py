@@ -1,0 +1,5 @@
+"""`python -m vipnet`."""
+
+from vipnet.cli.main import main
+
+main()

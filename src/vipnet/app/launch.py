@@ -1,0 +1,232 @@
+"""Start the daemon in the foreground or the background, wait until it is ready, stop it.
+
+A lock in the run directory says whether one runs, so that a stale process id can
+neither be believed nor killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from vipnet.app import leftovers
+from vipnet.app.config import Config, load_config
+from vipnet.app.control import ask_daemon
+from vipnet.errors import ConfigError, HostError, NotReadyError, NotRunningError, VipnetError
+
+LOCK_NAME: Final = "vipnet.pid"
+LOG_NAME: Final = "vipnet.log"
+READY_S: Final = 10.0  # a name server that answers at all takes an update in less
+STOP_S: Final = 5.0  # from "down" to the end of the process; then SIGTERM, and after as long SIGKILL
+_POLL_S: Final = 0.02
+_LOCK_TRIES: Final = 10  # who asks whether one runs holds the lock for a moment
+
+
+# --- one daemon a run directory
+
+
+@contextlib.contextmanager
+def run_lock(run_dir: Path) -> Iterator[None]:
+    """Hold RUN_DIR for this process; raise HostError when another daemon has it."""
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        lock = os.open(run_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        reason = f"run_dir = {run_dir}: {error.strerror}"
+        raise HostError(f"{reason}; vipnet runs as root, or set run_dir to a directory of yours") from None
+    try:
+        if not _try_lock(lock):
+            raise HostError(f"already running as process {_read_pid(lock)}: `vipnet down` stops it")
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        yield
+        os.ftruncate(lock, 0)
+    finally:
+        os.close(lock)
+
+
+def running_pid(run_dir: Path) -> int | None:
+    """Process id of the daemon that holds RUN_DIR, None when there is none."""
+    try:
+        lock = os.open(run_dir / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _read_pid(lock)
+    finally:
+        os.close(lock)
+    return None
+
+
+def _try_lock(lock: int) -> bool:
+    for _ in range(_LOCK_TRIES):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(lock, 0)
+            return True
+        time.sleep(_POLL_S)
+    return False
+
+
+def _read_pid(lock: int) -> int | None:
+    text = os.pread(lock, 32, 0).strip()
+    return int(text) if text.isdigit() else None
+
+
+# --- start
+
+
+def run(config: Config) -> None:
+    """Be the daemon until it is told to stop; raise what stops it."""
+    from vipnet.app.daemon import run_daemon
+
+    with run_lock(config.run_dir):
+        trio.run(run_daemon, config)
+
+
+def start(config_path: Path, *, within_s: float = READY_S) -> bool:
+    """Have a daemon that is ready; return True when there was none before.
+
+    Raise NotReadyError, which names the missing part, when it runs and is not ready
+    after WITHIN_S; its own reason when it cannot start.
+    """
+    config = load_config(config_path)
+    run_dir = config.run_dir
+    deadline = time.monotonic() + within_s
+    child: subprocess.Popen[bytes] | None = None
+    started = False
+    while True:
+        # One that is stopping holds the lock until it is gone; then it is our turn.
+        if child is None and running_pid(run_dir) is None:
+            child, started = _spawn(config_path, run_dir), True
+        status = _status(run_dir)
+        if status is not None and status["state"] == "ready":
+            return started
+        if child is not None and child.poll() is not None:
+            if running_pid(run_dir) is None:
+                raise _start_failure(child.returncode, run_dir / LOG_NAME)
+            child, started = None, False  # another `up` was faster
+        if time.monotonic() > deadline:
+            raise NotReadyError(f"started, but not ready after {within_s:g} s: {missing_part(status)}")
+        time.sleep(_POLL_S)
+
+
+def _spawn(config_path: Path, run_dir: Path) -> subprocess.Popen[bytes]:
+    path = run_dir / LOG_NAME
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            path.replace(path.with_suffix(".log.1"))  # the run before: it may have crashed
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise HostError(f"{path}: {error.strerror}; vipnet is started as root: use sudo") from None
+    try:
+        return subprocess.Popen(
+            # -P: as root, nothing is to be imported from wherever the user stands.
+            [sys.executable, "-P", "-m", "vipnet", "run", "--config", str(config_path.absolute())],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd="/",
+        )
+    finally:
+        os.close(log)
+
+
+def _status(run_dir: Path) -> dict[str, Any] | None:
+    try:
+        return ask_daemon(run_dir, "status", 1.0)
+    except VipnetError:
+        return None
+
+
+def _start_failure(returncode: int, log: Path) -> VipnetError:
+    """The reason that the daemon gave as its last words."""
+    words = [line for line in log.read_text(errors="replace").splitlines() if line.startswith("vipnet: ")]
+    kind = ConfigError if returncode == 2 else HostError
+    if words:
+        return kind(words[-1].removeprefix("vipnet: "))
+    how = f"by signal {-returncode}" if returncode < 0 else f"with exit status {returncode}"
+    return kind(f"the daemon ended {how} before it was ready: see {log}")
+
+
+def missing_part(status: dict[str, Any] | None) -> str:
+    """What keeps the daemon of STATUS (design: `status`) from being ready, for people."""
+    if status is None:
+        return "the daemon does not answer yet; its log says why"
+    if not status["tun"]["token"]:
+        return f"{status['tun']['interface']} is not up yet"
+    if status["state"] == "detached":
+        return "no usable network address; it goes on by itself once there is one"
+    publish = status["publish"]
+    if publish["state"] not in ("off", "ok"):
+        reason = publish["error"] or f"{status['name']} is not in DNS with {publish['address']} yet"
+        return f"publishing by {publish['provider']} is {publish['state']}: {reason}"
+    if not status["dns"]["listen"]:
+        return "the resolver is not up yet"
+    return f"its state is {status['state']!r}"
+
+
+# --- stop
+
+
+def stop(config: Config, *, unpublish: bool = False) -> bool:
+    """Have no daemon, and nothing of one on this host; return True when one ran.
+
+    Raise NotRunningError when UNPUBLISH is asked for and no daemon is there to do it.
+    """
+    pid = running_pid(config.run_dir)
+    if pid is not None:
+        _stop_process(pid, config.run_dir, unpublish=unpublish)
+    # Who may stop a daemon need not be root; it cleans up behind itself when it stops in peace.
+    if pid is None or os.geteuid() == 0:
+        leftovers.clean(config)
+    if unpublish and pid is None:
+        raise NotRunningError(
+            "not running, so the address in DNS stays: `vipnet up`, then `down --unpublish`"
+        )
+    return pid is not None
+
+
+def _stop_process(pid: int, run_dir: Path, *, unpublish: bool) -> None:
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        refusal: VipnetError | None = None
+        try:
+            ask_daemon(run_dir, "down", unpublish=unpublish)
+        except VipnetError as error:
+            refusal = error  # it hangs, is not yet there to be asked, or we may not
+        for wait_s, signal_number in ((0 if refusal else STOP_S, signal.SIGTERM), (STOP_S, signal.SIGKILL)):
+            if _ended(process, wait_s):
+                return
+            try:
+                signal.pidfd_send_signal(process, signal_number)
+            except PermissionError:
+                raise refusal or HostError(f"process {pid} does not stop: try as root") from None
+        if not _ended(process, STOP_S):
+            raise HostError(f"process {pid} survives SIGKILL: it hangs inside the kernel")
+    finally:
+        os.close(process)
+
+
+def _ended(process: int, within_s: float) -> bool:
+    """Wait for the end of the process behind the pidfd (pidfd_open(2): it becomes readable)."""
+    poll = select.poll()
+    poll.register(process, select.POLLIN)
+    return bool(poll.poll(within_s * 1000))

@@ -1,0 +1,184 @@
+"""The daemon's answers as plain text: calm, 80 columns, colours only on a terminal.
+
+The shapes are those of docs/architecture.md, `status`, `moves`, `resolve`; absent
+is None there and "-" here.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import click
+
+_GOOD: Final = frozenset({"ready", "ok", "acked", "up", "off"})
+_BAD: Final = frozenset({"failed", "refused", "timeout", "cloned-key", "clock"})
+
+# --- words and numbers
+
+
+def coloured(word: str) -> str:
+    """WORD in the colour of its meaning; click drops it where output is no terminal."""
+    if os.environ.get("NO_COLOR"):  # https://no-color.org
+        return word
+    return click.style(word, fg="green" if word in _GOOD else "red" if word in _BAD else "yellow")
+
+
+def ms(value: float | None) -> str:
+    """Three figures are enough: 0.42 ms, 4.2 ms, 42 ms, 4,200 ms."""
+    if value is None:
+        return "-"
+    return f"{value:.2f} ms" if value < 1 else f"{value:.1f} ms" if value < 10 else f"{value:,.0f} ms"
+
+
+def size(count: float) -> str:
+    """Bytes with a decimal prefix, as network tools count."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def fields(pairs: Iterable[tuple[str, str]]) -> list[str]:
+    return [f"  {label:<9} {text}" for label, text in pairs]
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, widest: int = 32) -> list[str]:
+    """Columns as wide as their widest cell, the last one ragged."""
+    lines = [[cut(cell, widest) for cell in row] for row in (head, *rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+
+
+# --- status, peers
+
+
+def status(reply: dict[str, Any]) -> str:
+    tun, dns, publish = reply["tun"], reply["dns"], reply["publish"]
+    lines = [f"{reply['name']}  {coloured(reply['state'])}", ""]
+    lines += fields(
+        [
+            ("token", f"{tun['token'] or '-'} on {tun['interface']}, {tun['subnet']}, MTU {tun['mtu']}"),
+            ("now at", ", ".join(reply["locators"]) or "no network"),
+            ("resolver", f"{dns['listen'] or '-'} (hook: {dns['hook']})"),
+            ("publish", _publish(publish)),
+        ]
+    )
+    noted = {name: count for name, count in sorted(reply["counters"].items()) if count}
+    if noted:
+        lines += ["", *fields([("counted", "")])]
+        lines += [f"    {name:<32} {count:>12,}" for name, count in noted.items()]
+    lines += ["", peers(reply["peers"])]
+    return "\n".join(lines)
+
+
+def _publish(publish: dict[str, Any]) -> str:
+    if publish["state"] == "off":
+        return "off"
+    line = f"{publish['provider']} {coloured(publish['state'])}: {publish['address'] or '-'}"
+    return f"{line}\n{'':12}{publish['error']}" if publish["error"] else line
+
+
+def peers(items: Sequence[dict[str, Any]]) -> str:
+    if not items:
+        return "No peers yet: use the name of one, as in `ping b.example.org`."
+    head = ("PEER", "TOKEN", "STATE", "TRUST", "NOW AT", "RTT")
+    rows = [
+        (
+            peer["name"],
+            peer["token"] or "-",
+            peer["state"],
+            peer["trust"],
+            peer["locator"] or "-",
+            ms(peer["srtt_ms"]),
+        )
+        for peer in items
+    ]
+    lines = table(head, rows, widest=24)
+    traffic = [
+        f"  {peer['name']}: {_traffic(peer)}" for peer in items if peer["rx_bytes"] or peer["tx_bytes"]
+    ]
+    return "\n".join([*lines, *([""] if traffic else []), *traffic])
+
+
+def _traffic(peer: dict[str, Any]) -> str:
+    text = f"{size(peer['rx_bytes'])} in, {size(peer['tx_bytes'])} out"
+    lease = peer["lease_s"]
+    return text if lease is None else f"{text}, lease {lease:.0f} s"
+
+
+# --- moves
+
+
+def moves(items: Sequence[dict[str, Any]]) -> str:
+    if not items:
+        return "No moves since the daemon started."
+    return "\n\n".join(_move(move) for move in items)
+
+
+def _move(move: dict[str, Any]) -> str:
+    when = time.strftime("%H:%M:%S", time.localtime(move["at"])) if move["at"] > 1e9 else f"{move['at']:.3f}"
+    old, new = (", ".join(move[key]) or "no network" for key in ("old", "new"))
+    lines = [f"#{move['id']}  {when}  {move['cause']}: {old} -> {new}"]
+    if move["dns_ms"] is not None:
+        lines.append(f"  in DNS after {ms(move['dns_ms'])}")
+    for partner in move["partners"]:
+        steps = [(key, partner[f"{key}_ms"]) for key in ("hint", "ack", "lookup", "validated")]
+        told = ", ".join(f"{key} {ms(value)}" for key, value in steps if value is not None)
+        lines.append(f"  {partner['name']}  {coloured(partner['outcome'] or 'pending')}  {told}".rstrip())
+        more = []
+        if partner["replayed"]:
+            more.append(f"sent again: {partner['replayed']} packets, {size(partner['replayed_bytes'])}")
+        if partner["gap_ms"] is not None:
+            more.append(f"silence of {ms(partner['gap_ms'])}")
+        if more:
+            lines.append(f"    {'; '.join(more)}")
+    return "\n".join(lines)
+
+
+# --- resolve, ping
+
+
+def resolve(reply: dict[str, Any]) -> str:
+    lines = _steps(reply["steps"])
+    kind = {"vip": "a vipnet host", "legacy": "not a vipnet host: its real address", "failed": "no address"}
+    lines.append(f"{reply['name']}: {kind[reply['kind']]}")
+    lines.append(reply["address"] or "-")
+    return "\n".join(lines)
+
+
+def _steps(steps: Iterable[dict[str, Any]]) -> list[str]:
+    return [f"{step['id']:<12} {ms(step['ms']):>10}  {_outcome(step)}".rstrip() for step in steps]
+
+
+def _outcome(step: dict[str, Any]) -> str:
+    return ("" if step["ok"] else "FAILED ") + (step["detail"] or "")
+
+
+def ping_path(reply: dict[str, Any]) -> str:
+    """What the first ping found out on its way."""
+    lines = _steps(reply["steps"])
+    lines.append(f"{reply['name']}: token {reply['token'] or '-'}, now at {reply['locator'] or '-'}")
+    return "\n".join(lines)
+
+
+def ping_answer(number: int, reply: dict[str, Any]) -> str:
+    return f"{number:>4}  {'no answer' if reply['rtt_ms'] is None else ms(reply['rtt_ms'])}"
+
+
+def ping_summary(replies: Sequence[dict[str, Any]]) -> str:
+    times = sorted(reply["rtt_ms"] for reply in replies if reply["rtt_ms"] is not None)
+    line = f"{len(replies)} asked, {len(times)} answered"
+    if times:
+        line += f"; {ms(times[0])} at best, {ms(times[len(times) // 2])} median, {ms(times[-1])} at worst"
+    return line

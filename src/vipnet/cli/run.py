@@ -1,0 +1,56 @@
+"""Start and stop: `run`, `up`, `down`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from vipnet.cli.options import config_option
+
+
+@click.command(epilog="Example: vipnet run --config /etc/vipnet/config.toml")
+@config_option
+def run(config_path: Path) -> None:
+    """Run in the foreground until SIGTERM or Ctrl-C.
+
+    For systemd and containers; the log goes to standard error. Without network, DNS
+    or the right time it stays and tries again.
+    """
+    from vipnet.app import launch
+    from vipnet.app.config import load_config
+
+    launch.run(load_config(config_path))
+
+
+@click.command(epilog="Example: sudo vipnet up && ssh b.example.org")
+@config_option
+def up(config_path: Path) -> None:
+    """Start in the background and wait until ready.
+
+    Ready means: tun0 and the resolver are up, and DNS says where this host is. Exit
+    status 3 and the missing part when that takes more than 10 s; the daemon then
+    goes on trying. When it runs already, nothing changes.
+    """
+    from vipnet.app import launch
+    from vipnet.app.config import load_config
+
+    name = load_config(config_path).name
+    click.echo(f"{name} is ready" if launch.start(config_path) else f"{name} is running already, and ready")
+
+
+@click.command(epilog="Example: sudo vipnet down")
+@click.option("--unpublish", is_flag=True, help="Also take this host's address out of DNS.")
+@config_option
+def down(config_path: Path, unpublish: bool) -> None:
+    """Stop, and put back what was changed on this host.
+
+    Also cleans up behind a daemon that was killed. Tokens stay: connections that
+    outlive a short stop go on after `vipnet up`.
+    """
+    from vipnet.app import launch
+    from vipnet.app.config import load_config
+
+    config = load_config(config_path)
+    stopped = launch.stop(config, unpublish=unpublish)
+    click.echo(f"{config.name} is stopped" if stopped else f"{config.name} is not running; cleaned up")
