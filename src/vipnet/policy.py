@@ -63,6 +63,11 @@ class Policy(Struct, frozen=True, kw_only=True):
     stranger_inits_per_s: int = 50  # above this: cookies (WireGuard section 5.3)
     refused_cache_s: float = 60.0  # a name that DNS did not vouch for is not looked up again
     binding_s: float = 7 * 86_400.0  # renewed by every session
+    reservations: int = 64  # at most, for hosts whose handshake is not confirmed
+    reservation_s: float = 3600.0  # tokens that were promised but not accepted stay reserved
+    token_retry_s: float = 0.25  # an unanswered Offer or Choose is sent again after this, doubling ...
+    token_retry_max_s: float = 5.0  # ... to this, as for handshakes ...
+    token_give_up_s: float = 90.0  # ... until this
     quarantine_s: float = 30 * 86_400.0  # a freed token is not given to another name
 
 

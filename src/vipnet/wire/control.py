@@ -51,12 +51,16 @@ class Message(Struct, frozen=True, array_like=True):
 
 
 class Offer(Message, frozen=True, tag=1):
-    """To the chooser: the binding we have, and what is free here (design: tokens)."""
+    """To the chooser: the binding we have, and what is free here.
+
+    refused  generation of the Choose this answers, whose tokens are not free here; 0: none
+    """
 
     existing: TokenPair | None
     chooser: FreeTokens
     other: FreeTokens
     page: Annotated[int, Meta(ge=0, lt=32)] = 0
+    refused: U32 = 0
 
 
 class OfferRequest(Message, frozen=True, tag=2):
