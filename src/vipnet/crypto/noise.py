@@ -63,8 +63,9 @@ def public_key(private: bytes) -> PublicKey:
 class NoiseHandshake:
     """One side of one handshake (Noise section 5.3).
 
-    A message that is refused leaves no trace: the true one may still come.
-    Calling write or read out of turn is a mistake of ours: RuntimeError.
+    A message that is refused leaves no trace: the true one may still come. One
+    that comes out of turn is refused too (the network may repeat it); writing out
+    of turn is a mistake of ours: RuntimeError.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class NoiseHandshake:
         self._pattern, self._initiator = pattern, initiator
         self._private = {"e": ephemeral, "s": static}
         self._public = {"e": public_key(ephemeral), "s": public_key(static)}
-        self._psk = psk
+        self.psk = psk  # a responder may set it until it writes message 2: it knows then who asks
         self._remote: dict[str, bytes] = {} if remote_static is None else {"s": remote_static}
         self._turn = 0  # messages written and read
         self._state = _SymmetricState(pattern.protocol_name)
@@ -118,10 +119,11 @@ class NoiseHandshake:
 
     def write(self, payload: bytes) -> bytes:
         """Return the next message. Raise CryptoError when the peer's key cannot be used."""
-        steps = self._next_steps(writing=True)
+        if self.finished or not self._our_turn:
+            raise RuntimeError("the handshake is finished" if self.finished else "it is the peer's turn")
         state = copy.copy(self._state)
         message = b""
-        for step in steps:
+        for step in self._pattern.messages[self._turn]:
             if step == "e":
                 message += self._public["e"]
                 self._mix_ephemeral(state, self._public["e"])
@@ -136,11 +138,12 @@ class NoiseHandshake:
 
     def read(self, message: bytes) -> bytes:
         """Return the payload. Raise CryptoError when MESSAGE is not the peer's next one."""
-        steps = self._next_steps(writing=False)
+        if self.finished or self._our_turn:
+            raise CryptoError("handshake message out of turn")
         state = copy.copy(self._state)
         remote = dict(self._remote)
         rest = message
-        for step in steps:
+        for step in self._pattern.messages[self._turn]:
             if step == "e":
                 remote["e"], rest = _cut(rest, KEY_SIZE)
                 self._mix_ephemeral(state, remote["e"])
@@ -161,18 +164,15 @@ class NoiseHandshake:
 
     def _mix_secret(self, state: _SymmetricState, step: str, remote: dict[str, bytes]) -> None:
         if step == "psk":
-            state.mix_key_and_hash(self._psk)
+            state.mix_key_and_hash(self.psk)
             return
         # "es" is the initiator's ephemeral with the responder's static key.
         ours, theirs = (step[0], step[1]) if self._initiator else (step[1], step[0])
         state.mix_key(_shared_secret(self._private[ours], remote[theirs]))
 
-    def _next_steps(self, *, writing: bool) -> tuple[str, ...]:
-        if self.finished:
-            raise RuntimeError("the handshake is finished")
-        if writing != (self._initiator == (self._turn % 2 == 0)):
-            raise RuntimeError("it is the peer's turn" if writing else "it is our turn")
-        return self._pattern.messages[self._turn]
+    @property
+    def _our_turn(self) -> bool:
+        return self._initiator == (self._turn % 2 == 0)
 
     def _check_finished(self) -> None:
         if not self.finished:
