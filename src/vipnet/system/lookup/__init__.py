@@ -1,0 +1,207 @@
+"""Our own DNS questions: to the network's resolvers, and to a zone's own servers.
+
+ask        one question to one server: sockets, retries, which answers count
+question   how we ask, what the answer says
+authority  which servers speak for a name
+shared     overlapping look-ups made once
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+import dns.message
+import dns.rcode
+import trio
+from dns.rdatatype import AAAA, TXT, A, RdataType
+
+from vipnet.core.outputs import LookupResult
+from vipnet.errors import LookupFailedError
+from vipnet.names.answer import addresses_in
+from vipnet.names.desired import Primary
+from vipnet.names.message import answers, is_truncated, with_id
+from vipnet.names.records import capability_name
+from vipnet.system.lookup.ask import RETRY_S, Accept, ask_tcp, ask_udp, first
+from vipnet.system.lookup.authority import Authority
+from vipnet.system.lookup.question import (
+    Capability,
+    RefusedError,
+    capability_from,
+    make_question,
+    parse_reply,
+)
+from vipnet.system.lookup.shared import SharedCalls
+from vipnet.types import Fqdn, Locator
+
+__all__ = ["Capability", "Lookup", "SharedCalls"]
+
+TIMEOUT_S: Final = 3.0  # of one of our questions, with all its retries
+PASS_ON_TIMEOUT_S: Final = 5.0  # of an application's question: as long as its stub waits (resolv.conf(5))
+PASS_ON_RETRY_S: Final = 0.2  # gentler than RETRY_S: the application's stub asks again too
+NEXT_UPSTREAM_S: Final = 0.5  # before another upstream is asked too: recursion takes its time
+AUTHORITY_ALONE_S: Final = 0.3  # then the network's resolver too: many networks block port 53
+AAAA_DELAY_S: Final = 0.05  # RFC 8305 section 3, "Resolution Delay"
+
+
+class Lookup:
+    """Asks DNS for the daemon. Methods raise LookupFailedError unless they say otherwise.
+
+    upstreams  the network's resolvers, asked for each time: they change with the network
+    own        where we answer ourselves; never asked, or a question would go round for ever
+    """
+
+    def __init__(
+        self,
+        upstreams: Callable[[], Sequence[Locator]],
+        *,
+        own: Locator | None = None,
+        authority_port: int = 53,
+    ) -> None:
+        self._upstreams = upstreams
+        self._own = own
+        self._last_good: Locator | None = None
+        self._authority = Authority(self._resolve, own, authority_port)
+        self._lookups: SharedCalls[LookupResult] = SharedCalls()
+
+    async def exchange(self, wire: bytes, *, tcp: bool) -> bytes:
+        """Pass an application's question on as it is; return the answer as it came but for the id."""
+        query = with_id(wire, os.urandom(2))
+        try:
+            with trio.fail_after(PASS_ON_TIMEOUT_S):
+                reply = await self._ask_upstreams(query, tcp=tcp, retry_s=PASS_ON_RETRY_S)
+        except trio.TooSlowError:
+            raise self._no_answer() from None
+        except LookupFailedError as error:
+            refused = error if isinstance(error, RefusedError) else error.__cause__
+            if not isinstance(refused, RefusedError):
+                raise
+            reply = refused.reply
+        return with_id(reply, wire[:2])
+
+    async def ask(
+        self,
+        query: bytes,
+        server: Locator,
+        *,
+        tcp: bool = False,
+        accept: Accept | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> bytes:
+        """Ask one server and return the first answer that ACCEPT takes; others are ignored as forged."""
+        with trio.move_on_after(timeout_s):
+            return await (ask_tcp if tcp else ask_udp)(query, server, accept or partial(answers, query))
+        raise LookupFailedError(f"{server} does not answer over {'TCP' if tcp else 'UDP'}")
+
+    async def capability(self, name: Fqdn) -> Capability:
+        """Ask the network's resolvers whether NAME speaks vipnet."""
+        with trio.move_on_after(TIMEOUT_S):
+            return capability_from(await self._resolve(capability_name(name), TXT))
+        raise self._no_answer()
+
+    async def lookup(self, name: Fqdn, *, authoritative: bool) -> LookupResult:
+        """Ask for NAME's addresses and capability record at once; never raises for network trouble.
+
+        authoritative  ask the zone's own servers: a resolver's cache would lie. The network's
+                       resolvers are asked too when those have not answered after 300 ms.
+
+        `failed` says that the capability record or every address is unknown; what did
+        become known is in the result all the same. While one look-up is under way, others
+        of the same kind share its result: one question outstanding per server.
+        """
+        return await self._lookups.share((name, authoritative), partial(self._lookup, name, authoritative))
+
+    async def servers(self, name: Fqdn) -> tuple[Locator, ...]:
+        """Return the authoritative servers of NAME's zone, the primary first.
+
+        Cached; expired ones are returned when no new ones can be found. Whoever calls this
+        for a partner in good time makes the fall-back after a move a single question.
+        """
+        return await self._authority.servers(name, timeout_s=TIMEOUT_S)
+
+    def remember(self, name: Fqdn, servers: Sequence[Locator]) -> None:
+        """Start with SERVERS for NAME, as found in an earlier run."""
+        self._authority.remember(name, servers)
+
+    async def primary(
+        self, name: Fqdn, *, server: str | None = None, port: int = 53, zone: str | None = None
+    ) -> Primary:
+        """Return where updates of NAME go: what is given, the rest by the SOA record (RFC 2136 section 4)."""
+        with trio.move_on_after(TIMEOUT_S):
+            return await self._authority.primary(name, server, port, zone)
+        raise self._no_answer()
+
+    async def _lookup(self, name: Fqdn, authoritative: bool) -> LookupResult:
+        found: dict[RdataType, tuple[str, ...]] = {}
+        capability: Capability | None = None
+
+        async def resolve(asked: str, rdtype: RdataType) -> dns.message.Message:
+            if not authoritative:
+                return await self._resolve(asked, rdtype)
+            at_zone = partial(self._authority.ask, name, asked, rdtype)
+            return await first([at_zone, partial(self._resolve, asked, rdtype)], AUTHORITY_ALONE_S)
+
+        async def ask_addresses(rdtype: RdataType) -> None:
+            with suppress(LookupFailedError):
+                found[rdtype] = addresses_in(await resolve(name, rdtype))
+
+        async def ask_capability() -> None:
+            nonlocal capability
+            with suppress(LookupFailedError):
+                capability = capability_from(await resolve(capability_name(name), TXT))
+
+        with trio.move_on_after(TIMEOUT_S):
+            async with trio.open_nursery() as all_three:
+                all_three.start_soon(ask_addresses, AAAA)
+                async with trio.open_nursery() as first_two:
+                    first_two.start_soon(ask_addresses, A)
+                    first_two.start_soon(ask_capability)
+                if found.get(A):
+                    all_three.cancel_scope.deadline = trio.current_time() + AAAA_DELAY_S
+        addresses = tuple(dict.fromkeys(found.get(A, ()) + found.get(AAAA, ())))
+        record = capability.record if capability else None
+        return LookupResult(
+            name,
+            addresses,
+            key=record.key if record else None,
+            port=record.port if record else None,
+            failed=capability is None or (not addresses and len(found) < 2),
+        )
+
+    async def _resolve(self, name: str, rdtype: RdataType) -> dns.message.Message:
+        """Ask the network's resolvers a question of our own."""
+        query = make_question(name, rdtype, recursion=True)
+        reply = await self._ask_upstreams(query, tcp=False, retry_s=RETRY_S)
+        if is_truncated(reply):
+            reply = await self._ask_upstreams(query, tcp=True, retry_s=RETRY_S)
+        return parse_reply(reply, self._last_good or self._usable()[0])
+
+    async def _ask_upstreams(self, query: bytes, *, tcp: bool, retry_s: float) -> bytes:
+        accept = partial(answers, query)
+
+        async def ask(server: Locator) -> bytes:
+            if tcp:
+                reply = await ask_tcp(query, server, accept)
+            else:
+                reply = await ask_udp(query, server, accept, retry_s=retry_s)
+            if reply[3] & 0xF in (dns.rcode.SERVFAIL, dns.rcode.REFUSED, dns.rcode.NOTIMP):
+                raise RefusedError(server, reply)
+            self._last_good = server
+            return reply
+
+        upstreams = self._usable()
+        if not upstreams:
+            raise LookupFailedError("no name server is known: set [dns] upstreams")
+        return await first([partial(ask, server) for server in upstreams], NEXT_UPSTREAM_S)
+
+    def _usable(self) -> list[Locator]:
+        """The upstreams but ourselves, the one that answered last first."""
+        usable = [server for server in self._upstreams() if server != self._own]
+        return sorted(usable, key=lambda server: server != self._last_good)
+
+    def _no_answer(self) -> LookupFailedError:
+        servers = ", ".join(str(server) for server in self._usable()) or "any name server"
+        return LookupFailedError(f"no answer from {servers}")

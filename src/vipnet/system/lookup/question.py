@@ -1,0 +1,67 @@
+"""Questions of our own, and what their answers say."""
+
+from __future__ import annotations
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+from dns.rdatatype import SOA, TXT, RdataType
+from msgspec import Struct
+
+from vipnet.errors import LookupFailedError
+from vipnet.names.message import UDP_PAYLOAD
+from vipnet.names.records import CapabilityRecord, capability_of
+from vipnet.types import Locator
+
+
+class Capability(Struct, frozen=True):
+    """Whether a name speaks vipnet.
+
+    record  None: it does not
+    ttl_s   how long that may be believed; of a negative answer by its SOA (RFC 2308)
+    """
+
+    record: CapabilityRecord | None
+    ttl_s: float
+
+
+class RefusedError(LookupFailedError):
+    """A server answered that it cannot answer; there may be no better answer than that."""
+
+    def __init__(self, server: Locator, reply: bytes) -> None:
+        super().__init__(f"{server} answers {dns.rcode.to_text(dns.rcode.Rcode(reply[3] & 0xF))}")
+        self.reply = reply
+
+
+def make_question(name: str, rdtype: RdataType, *, recursion: bool) -> bytes:
+    """A query with a random id."""
+    return dns.message.make_query(
+        name, rdtype, use_edns=0, payload=UDP_PAYLOAD, flags=dns.flags.RD if recursion else 0
+    ).to_wire()
+
+
+def parse_reply(reply: bytes, server: Locator) -> dns.message.Message:
+    """Return REPLY parsed. Raise LookupFailedError unless it says that there is, or is not, such a record."""
+    if reply[3] & 0xF not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+        raise RefusedError(server, reply)
+    try:
+        return dns.message.from_wire(reply, ignore_trailing=True)
+    except (dns.exception.DNSException, ValueError) as error:
+        raise LookupFailedError(f"{server} answers nonsense: {error or type(error).__name__}") from None
+
+
+def capability_from(message: dns.message.Message) -> Capability:
+    """What an answer to TXT _vip.NAME means."""
+    texts, ttls = [], []
+    for rrset in message.answer:
+        ttls.append(rrset.ttl)
+        if rrset.rdtype == TXT:
+            texts += [b"".join(rdata.strings) for rdata in rrset]
+    if not texts:
+        # RFC 2308 section 5; without an SOA a negative answer must not be cached.
+        ttls += [min(rrset.ttl, rrset[0].minimum) for rrset in message.authority if rrset.rdtype == SOA] or [
+            0
+        ]
+    return Capability(capability_of(texts), float(min(ttls)))
