@@ -247,8 +247,11 @@ def test_the_psk_is_checked_by_message_2() -> None:
 
 def test_the_initiators_key_is_known_after_message_1_of_ik() -> None:
     initiator, responder = pair(IKPSK2)
+    message = initiator.write(b"")
+    with pytest.raises(CryptoError):  # the key in it is right, the payload is not
+        responder.read(message[:-1] + bytes([message[-1] ^ 1]))
     assert responder.remote_static is None
-    responder.read(initiator.write(b""))
+    responder.read(message)
     assert responder.remote_static == public_key(INITIATOR_STATIC)
     assert not responder.finished
 

@@ -34,9 +34,13 @@ class NaiveWindow:
 
 def steps(size: int) -> st.SearchStrategy[list[int]]:
     """Counters, each as the distance from the highest before: mostly near, some far ahead or behind."""
-    near = st.integers(-size - 20, size + 20)
+    small = st.integers(-9, 9)
+    near = st.integers(-size - 9, size + 9)
     far = st.integers(-4 * size, 4 * size) | st.sampled_from([2**32, 2**40])
-    return st.lists(st.integers(-3, 3) | near | far, max_size=80)
+    return st.lists(small | small | small | near | small | small | small | far, max_size=120)
+
+
+sizes_and_steps = st.sampled_from([8, 16, SIZE]).flatmap(lambda size: st.tuples(st.just(size), steps(size)))
 
 
 def fill(distances: list[int], size: int) -> tuple[ReplayWindow, NaiveWindow]:
@@ -52,8 +56,9 @@ def fill(distances: list[int], size: int) -> tuple[ReplayWindow, NaiveWindow]:
     return window, naive
 
 
-@given(steps(SIZE), st.sampled_from([8, SIZE]))
-def test_same_as_a_set(distances: list[int], size: int) -> None:
+@given(sizes_and_steps)
+def test_same_as_a_set(case: tuple[int, list[int]]) -> None:
+    size, distances = case
     window, naive = fill(distances, size)
     for counter in range(max(0, naive.highest - 2 * size), naive.highest + 2 * size):
         assert window.is_fresh(counter) is naive.is_fresh(counter)
@@ -115,6 +120,15 @@ def test_every_counter_in_order_for_several_rounds_of_the_ring() -> None:
         assert window.is_fresh(counter)
         window.mark(counter)
     assert window.report(4) == (10 * SIZE - 1, 10 * SIZE - 1, ())
+
+
+def test_what_the_ring_held_before_is_forgotten_block_by_block() -> None:
+    window = ReplayWindow(SIZE)
+    for counter in range(SIZE + 8):  # once round the ring of SIZE + 8 bits
+        window.mark(counter)
+    for counter in range(SIZE + 8 + 7, 4 * SIZE, 8):  # only the last of each block
+        window.mark(counter)
+        assert all(window.is_fresh(skipped) for skipped in range(counter - 7, counter))
 
 
 def test_marking_below_the_window_is_our_mistake() -> None:
