@@ -1,0 +1,123 @@
+"""The name server for vipip.net in r's namespace: start it, wait for it, stop it."""
+
+from __future__ import annotations
+
+import base64
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+import dns.exception
+import dns.message
+import dns.query
+import dns.rcode
+import msgspec
+
+from vipnet.errors import HostError
+from vipnet.lab import named, processes
+from vipnet.lab.layout import DNS_ADDRESS, LANS, ROUTER, ZONE, Layout, router_address
+from vipnet.lab.namespaces import enter_command, inside
+from vipnet.lab.zone import Record
+from vipnet.lab.zoneserver import Faults, Settings
+
+READY_S: Final = 10.0
+_POLL_S: Final = 0.02
+_SECRET_SIZE: Final = 32  # bytes; as long as the hash (RFC 2104 section 3)
+
+
+def log_file(layout: Layout) -> Path:
+    return layout.dns_directory / ("zone.log" if layout.spec.dns == "embedded" else "named.log")
+
+
+def start(layout: Layout) -> None:
+    """Start the server that the lab was asked for, and return when it answers. Raise HostError."""
+    directory = layout.dns_directory
+    keys = {host.key_name: _new_secret(layout.tsig_file(host.label)) for host in layout.hosts if host.vipnet}
+    addresses = tuple(router_address(lan, family) for family in layout.families for lan in LANS)
+    if layout.spec.dns == "bind":
+        command = named.prepare(directory, log_file(layout), zone_records(layout), keys, addresses)
+    else:
+        settings = Settings(
+            ZONE, addresses, zone_records(layout), keys, str(log_file(layout)), str(_faults_file(layout))
+        )
+        file = directory / "settings.json"
+        file.write_bytes(msgspec.json.encode(settings))
+        command = [sys.executable, "-P", "-m", "vipnet.lab.zoneserver", str(file)]
+    output = directory / "output.log"
+    inside_router = enter_command(layout.netns(ROUTER), layout.etc(ROUTER), command)
+    server = processes.start(inside_router, output, _record(layout))
+    deadline = time.monotonic() + READY_S
+    while not _answers(layout):
+        if server.poll() is not None:
+            raise HostError(f"the lab's name server ended: {processes.last_line(output)}")
+        if time.monotonic() > deadline:
+            raise HostError(f"the lab's name server does not answer within {READY_S:g} s: see {output}")
+        time.sleep(_POLL_S)
+
+
+def stop(layout_directory: Path) -> None:
+    """Stop the server of a lab, if it runs; the lab may be half built."""
+    process = processes.recorded(layout_directory / "dns" / "pid.json")
+    if process is not None:
+        processes.stop(process)
+
+
+def order_faults(layout: Layout, faults: Faults) -> None:
+    """From now on the embedded server is slow, or deaf. Raise HostError for BIND, which cannot be."""
+    if layout.spec.dns != "embedded":
+        raise HostError("only the embedded name server is late or loses questions to order")
+    file = _faults_file(layout)
+    fresh = file.with_suffix(".new")
+    fresh.write_bytes(msgspec.json.encode(faults))
+    fresh.replace(file)
+
+
+def zone_records(layout: Layout) -> tuple[Record, ...]:
+    """What stands in the zone before any host has said where it is; c never says."""
+    server = f"{ROUTER}.{ZONE}."
+    # The minimum is how long "no such name" is believed (RFC 2308 section 5): hosts come and go here.
+    records = [
+        Record(f"{ZONE}.", "SOA", f"{server} hostmaster.{ZONE}. 1 3600 600 86400 1"),
+        Record(f"{ZONE}.", "NS", server),
+    ]
+    for family in layout.families:
+        kind = "A" if family == 4 else "AAAA"
+        records += [Record(server, kind, router_address(lan, family)) for lan in LANS]
+        records += [
+            Record(f"{host.name}.", kind, host.address(host.lan, family))
+            for host in layout.hosts
+            if not host.vipnet
+        ]
+    return tuple(records)
+
+
+def _new_secret(file: Path) -> str:
+    secret = base64.b64encode(os.urandom(_SECRET_SIZE)).decode()
+    write_secret(file, secret)
+    return secret
+
+
+def write_secret(file: Path, text: str) -> None:
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w") as output:
+        output.write(text + "\n")
+
+
+def _faults_file(layout: Layout) -> Path:
+    return layout.dns_directory / "faults.json"
+
+
+def _record(layout: Layout) -> Path:
+    return layout.dns_directory / "pid.json"
+
+
+def _answers(layout: Layout) -> bool:
+    query = dns.message.make_query(ZONE, "SOA")
+    try:
+        with inside(layout.netns(ROUTER)):
+            response = dns.query.udp(query, DNS_ADDRESS, timeout=0.2)
+    except (OSError, dns.exception.DNSException):
+        return False
+    return response.rcode() == dns.rcode.NOERROR and bool(response.answer)
