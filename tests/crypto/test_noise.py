@@ -245,6 +245,16 @@ def test_the_psk_is_checked_by_message_2() -> None:
         initiator.read(message)
 
 
+def test_a_responder_may_choose_the_psk_when_it_knows_who_asks() -> None:
+    other = bytes(range(32))
+    initiator, responder = pair(IKPSK2, psk=other)
+    responder.read(initiator.write(b""))
+    responder.psk = other
+    assert initiator.read(responder.write(b"who asks")) == b"who asks"
+    with pytest.raises(ValueError, match="33 bytes"):
+        responder.psk = bytes(33)
+
+
 def test_the_initiators_key_is_known_after_message_1_of_ik() -> None:
     initiator, responder = pair(IKPSK2)
     message = initiator.write(b"")

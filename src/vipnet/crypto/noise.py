@@ -82,8 +82,6 @@ class NoiseHandshake:
         """Raise ValueError when the pattern needs `remote_static` and it is missing, or has no use for it."""
         if (remote_static is not None) != (initiator and pattern.responder_known):
             raise ValueError("remote_static is for the initiator of a pattern that knows its responder")
-        if len(psk) != KEY_SIZE:
-            raise ValueError(f"pre-shared key of {len(psk)} bytes, not {KEY_SIZE}")
         self._pattern, self._initiator = pattern, initiator
         self._private = {"e": ephemeral, "s": static}
         self._public = {"e": public_key(ephemeral), "s": public_key(static)}
@@ -98,6 +96,17 @@ class NoiseHandshake:
     @property
     def finished(self) -> bool:
         return self._turn == len(self._pattern.messages)
+
+    @property
+    def psk(self) -> bytes:
+        """The pre-shared key, 32 bytes. A responder sets it after message 1, when it knows who asks."""
+        return self._psk
+
+    @psk.setter
+    def psk(self, psk: bytes) -> None:
+        if len(psk) != KEY_SIZE:
+            raise ValueError(f"pre-shared key of {len(psk)} bytes, not {KEY_SIZE}")
+        self._psk = psk
 
     @property
     def remote_static(self) -> PublicKey | None:
