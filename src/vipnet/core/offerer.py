@@ -24,6 +24,7 @@ class Offerer(Pairing):
         self._promised: TokenPair | None = None  # accepted in answer to the last message 1
 
     def opening(self, unix_now: float) -> Step:
+        self._promised = None
         self.asked = self._offer(unix_now)
         return Step(messages=(self.asked,))
 
@@ -38,6 +39,7 @@ class Offerer(Pairing):
                 raise ProtocolError(f"{type(message).__name__} to the host that does not choose")
         if not provisional:
             self.asked = None  # from here on the chooser repeats itself until it has what it wants
+            self._promised = None
         return step
 
     def confirm(self, unix_now: float) -> Step:
