@@ -88,8 +88,9 @@ def icmp_unreachable(
 ) -> bytes | None:
     """Build the IPv4 packet that tells PACKET's sender it cannot be delivered.
 
-    `source` is who says so; `mtu`, in bytes, goes with FRAGMENTATION_NEEDED. Return
-    None where RFC 1122 section 3.2.2 forbids an answer: to ICMP errors, to later
+    `source` is who says so: the token that could not be reached, never an address
+    of this host, from which the kernel takes no packet that comes in by a device.
+    `mtu`, in bytes, goes with FRAGMENTATION_NEEDED. Return None where RFC 1122 section 3.2.2 forbids an answer: to ICMP errors, to later
     fragments, and when either address does not stand for one host. Raise WireError
     when PACKET is not one whole IPv4 packet.
     """
