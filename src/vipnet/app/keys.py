@@ -55,15 +55,21 @@ def create_key(path: Path) -> bytes:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
         _write_secret(temporary, binascii.b2a_base64(key))
         try:
-            os.link(temporary, path)  # whole or not at all, and never over another file
+            _link(temporary, path)
         finally:
             temporary.unlink()
         _sync_directory(path.parent)
-    except FileExistsError:
-        raise ConfigError(f"key file {path}: exists, and is not overwritten; move it away first") from None
     except OSError as error:
         raise ConfigError(f"key file {path}: cannot be written: {error.strerror}") from None
     return key
+
+
+def _link(temporary: Path, path: Path) -> None:
+    """Put TEMPORARY at PATH: whole or not at all, and never over another file."""
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        raise ConfigError(f"key file {path}: exists, and is not overwritten; move it away first") from None
 
 
 def _write_secret(path: Path, content: bytes) -> None:

@@ -106,10 +106,8 @@ def parse_host_port(text: str, default_port: int = DEFAULT_PORT) -> HostPort:
     host, port = (with_port[1], int(with_port[2])) if with_port else (text, default_port)
     if not 1 <= port <= 65535:
         raise ValueError(f"there is no port {port}")
-    if host.startswith("["):
-        host = host.removeprefix("[").removesuffix("]")
-        if ":" not in host:
-            raise ValueError("brackets are for IPv6 addresses")
+    if bracketed := re.fullmatch(r"\[([^\]]*:[^\]]*)\]", host):
+        host = bracketed[1]
     return HostPort(parse_host(host), port)
 
 

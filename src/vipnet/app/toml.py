@@ -145,14 +145,12 @@ def _table(path: KeyPath) -> str:
 
 def _label(path: KeyPath) -> str:
     """How a person finds a key: `name`, `[tun] mtu`, `[dns] bypass[1]`, `[[peer]] number 2: key`."""
-    if path[0] == "peer" and len(path) > 1:
-        table, rest = path[:2], path[2:]
-    else:
-        table, rest = path[:1], path[1:]
-    if not rest:
-        return _table(table) if len(table) > 1 else str(table[0])
-    items = "".join(f"[{index}]" for index in rest[1:])
-    return f"{_table(table)} {rest[0]}{items}"
+    # The steps down to the table: `peer` is a list of them, `[dns]` one, and at the top there is none.
+    depth = next((i for i, step in enumerate(path) if i and isinstance(step, str)), 0)
+    items = "".join(f"[{step}]" for step in path[depth + 1 :])
+    if not depth and path[0] == "peer" and items:
+        return _table(path)
+    return f"{_table(path[:depth])} {path[depth]}{items}".lstrip()
 
 
 def _show(value: object) -> str:

@@ -119,9 +119,11 @@ class UdpSockets:
 
         Return what went wrong: no route, no such source, no buffer. Never wait, never raise OSError.
         """
-        sock = self._sockets.get(":" in destination.host)
-        if sock is None:
-            return OSError(errno.EAFNOSUPPORT, "this host has no IPv6")
+        is_ipv6 = ":" in destination.host
+        sock = self._sockets.get(is_ipv6)
+        if sock is None or (source is not None and (":" in source) != is_ipv6):
+            # The kernel would silently take another source for one of the other family.
+            return OSError(errno.EAFNOSUPPORT, f"no way from {source or 'here'} to {destination}")
         try:
             if source is None:
                 sock.sendto(payload, (destination.host, destination.port))

@@ -1,0 +1,79 @@
+"""The two interfaces to the world, in memory: tun0 and the UDP sockets."""
+
+from __future__ import annotations
+
+import errno
+import math
+from collections.abc import Mapping
+
+import trio
+
+from vipnet.types import Locator
+
+
+class FakeTun:
+    """A PacketDevice: applications' packets go into `outgoing`, those for them end in `delivered`."""
+
+    def __init__(self, name: str = "tun0", index: int = 99) -> None:
+        self.name, self.index = name, index
+        self.outgoing, self._incoming = trio.open_memory_channel[bytes](math.inf)
+        self.delivered: list[bytes] = []
+        self.refuses = False
+
+    async def receive(self) -> bytes:
+        return await self._incoming.receive()
+
+    def send(self, packet: bytes | memoryview) -> bool:
+        if not self.refuses:
+            self.delivered.append(bytes(packet))
+        return not self.refuses
+
+    def close(self) -> None:
+        self._incoming.close()
+
+
+class FakeWire:
+    """Where FakeSockets find each other; a locator that nobody has is a host that does not answer."""
+
+    def __init__(self) -> None:
+        self.sockets: dict[Locator, FakeSockets] = {}
+
+
+class FakeSockets:
+    """DatagramSockets of one host. A move is one assignment to `locators`."""
+
+    def __init__(self, wire: FakeWire, *locators: Locator) -> None:
+        self._wire = wire
+        self._sender, self._receiver = trio.open_memory_channel[tuple[bytes, Locator]](math.inf)
+        self.locators = locators
+        self.indices: dict[str, int] = {}
+
+    @property
+    def locators(self) -> tuple[Locator, ...]:
+        return tuple(locator for locator, owner in self._wire.sockets.items() if owner is self)
+
+    @locators.setter
+    def locators(self, locators: tuple[Locator, ...]) -> None:
+        for locator in self.locators:
+            del self._wire.sockets[locator]
+        self._wire.sockets.update(dict.fromkeys(locators, self))
+
+    async def receive(self) -> tuple[bytes, Locator]:
+        return await self._receiver.receive()
+
+    def send(
+        self, payload: bytes | memoryview, destination: Locator, source: str | None = None
+    ) -> OSError | None:
+        own = [locator for locator in self.locators if source in (None, locator.host)]
+        if not own:
+            return OSError(errno.ENETUNREACH, "no address")
+        if receiver := self._wire.sockets.get(destination):
+            receiver._sender.send_nowait((bytes(payload), own[0]))
+        return None
+
+    def use_interfaces(self, indices: Mapping[str, int]) -> None:
+        self.indices = dict(indices)
+
+    def close(self) -> None:
+        self.locators = ()
+        self._receiver.close()
