@@ -90,9 +90,11 @@ def icmp_unreachable(
 
     `source` is who says so: the token that could not be reached, never an address
     of this host, from which the kernel takes no packet that comes in by a device.
-    `mtu`, in bytes, goes with FRAGMENTATION_NEEDED. Return None where RFC 1122 section 3.2.2 forbids an answer: to ICMP errors, to later
-    fragments, and when either address does not stand for one host. Raise WireError
-    when PACKET is not one whole IPv4 packet.
+    `mtu`, in bytes, goes with FRAGMENTATION_NEEDED.
+
+    Return None where RFC 1122 section 3.2.2 forbids an answer: to ICMP errors, to
+    later fragments, and when either address does not stand for one host. Raise
+    WireError when PACKET is not one whole IPv4 packet.
     """
     offending = parse_ipv4(packet)
     if not _may_be_answered(offending, packet):
