@@ -11,7 +11,7 @@ import struct
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import trio
 
@@ -68,7 +68,7 @@ class Resolver:
             raise _cannot_listen(where, "TCP", error) from None
 
     async def _serve_udp(self, udp: trio.socket.SocketType, nursery: trio.Nursery) -> None:
-        async def answer(query: bytes, client: Any) -> None:
+        async def answer(query: bytes, client: tuple[object, ...]) -> None:
             try:
                 reply = await self._answer(query, False)
                 if reply:

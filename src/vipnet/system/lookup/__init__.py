@@ -26,7 +26,7 @@ from vipnet.names.desired import Primary
 from vipnet.names.message import answers, is_truncated, with_id
 from vipnet.names.records import capability_name
 from vipnet.system.lookup.ask import RETRY_S, Accept, ask_tcp, ask_udp, first
-from vipnet.system.lookup.authority import Authority
+from vipnet.system.lookup.authority import Authority, Resolve
 from vipnet.system.lookup.question import (
     Capability,
     RefusedError,
@@ -102,14 +102,20 @@ class Lookup:
             return capability_from(await self._resolve(capability_name(name), TXT))
         raise self._no_answer()
 
+    async def addresses(self, name: Fqdn) -> tuple[str, ...]:
+        """Ask the network's resolvers for NAME's addresses, A before AAAA; none is an answer too."""
+        with trio.move_on_after(TIMEOUT_S):
+            return await _addresses(self._resolve, name)
+        raise self._no_answer()
+
     async def lookup(self, name: Fqdn, *, authoritative: bool) -> LookupResult:
         """Ask for NAME's addresses and capability record at once; never raises for network trouble.
 
         authoritative  ask the zone's own servers: a resolver's cache would lie. The network's
                        resolvers are asked too when those have not answered after 300 ms.
 
-        `failed` says that the capability record or every address is unknown; what did
-        become known is in the result all the same. While one look-up is under way, others
+        `failed` says that the addresses or the capability record are unknown; what did become
+        known is in the result all the same. While one look-up is under way, others
         of the same kind share its result: one question outstanding per server.
         """
         return await self._lookups.share((name, authoritative), partial(self._lookup, name, authoritative))
@@ -135,7 +141,7 @@ class Lookup:
         raise self._no_answer()
 
     async def _lookup(self, name: Fqdn, authoritative: bool) -> LookupResult:
-        found: dict[RdataType, tuple[str, ...]] = {}
+        addresses: tuple[str, ...] | None = None
         capability: Capability | None = None
 
         async def resolve(asked: str, rdtype: RdataType) -> dns.message.Message:
@@ -144,9 +150,10 @@ class Lookup:
             at_zone = partial(self._authority.ask, name, asked, rdtype)
             return await first([at_zone, partial(self._resolve, asked, rdtype)], AUTHORITY_ALONE_S)
 
-        async def ask_addresses(rdtype: RdataType) -> None:
+        async def ask_addresses() -> None:
+            nonlocal addresses
             with suppress(LookupFailedError):
-                found[rdtype] = addresses_in(await resolve(name, rdtype))
+                addresses = await _addresses(resolve, name)
 
         async def ask_capability() -> None:
             nonlocal capability
@@ -154,21 +161,16 @@ class Lookup:
                 capability = capability_from(await resolve(capability_name(name), TXT))
 
         with trio.move_on_after(TIMEOUT_S):
-            async with trio.open_nursery() as all_three:
-                all_three.start_soon(ask_addresses, AAAA)
-                async with trio.open_nursery() as first_two:
-                    first_two.start_soon(ask_addresses, A)
-                    first_two.start_soon(ask_capability)
-                if found.get(A):
-                    all_three.cancel_scope.deadline = trio.current_time() + AAAA_DELAY_S
-        addresses = tuple(dict.fromkeys(found.get(A, ()) + found.get(AAAA, ())))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask_addresses)
+                nursery.start_soon(ask_capability)
         record = capability.record if capability else None
         return LookupResult(
             name,
-            addresses,
+            addresses or (),
             key=record.key if record else None,
             port=record.port if record else None,
-            failed=capability is None or (not addresses and len(found) < 2),
+            failed=addresses is None or capability is None,
         )
 
     async def _resolve(self, name: str, rdtype: RdataType) -> dns.message.Message:
@@ -205,3 +207,25 @@ class Lookup:
     def _no_answer(self) -> LookupFailedError:
         servers = ", ".join(str(server) for server in self._usable()) or "any name server"
         return LookupFailedError(f"no answer from {servers}")
+
+
+async def _addresses(resolve: Resolve, name: Fqdn) -> tuple[str, ...]:
+    """A and AAAA at once; AAAA gets little longer than A. Raise LookupFailedError when neither is known."""
+    found: dict[RdataType, tuple[str, ...]] = {}
+    errors: list[LookupFailedError] = []
+
+    async def ask(rdtype: RdataType) -> None:
+        try:
+            found[rdtype] = addresses_in(await resolve(name, rdtype))
+        except LookupFailedError as error:
+            errors.append(error)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask, AAAA)
+        await ask(A)
+        if found.get(A):
+            nursery.cancel_scope.deadline = trio.current_time() + AAAA_DELAY_S
+    addresses = tuple(dict.fromkeys(found.get(A, ()) + found.get(AAAA, ())))
+    if errors and not addresses:
+        raise errors[0]
+    return addresses

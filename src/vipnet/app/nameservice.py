@@ -1,0 +1,239 @@
+"""What applications are told when they ask for a name.
+
+Questions for a host's address and for a token's name are answered here when they
+concern a VIP name; all others are passed on as they came. A name that DNS calls a VIP
+name, one that we know as such, and one the user requires to be one is never answered
+with its real address: that would lose mobility and secrecy without a word.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from ipaddress import AddressValueError, IPv4Address
+from typing import Any, Final
+
+import dns.message
+import trio
+from dns.edns import EDECode
+from dns.rdatatype import A
+
+from vipnet.app.config import Dns
+from vipnet.app.namekinds import UNVERIFIED_TTL_S, NameKinds
+from vipnet.app.resolving import Resolution, ask_dns
+from vipnet.core.outputs import LookupResult
+from vipnet.errors import ConfigError, LookupFailedError, UnreachableError, WireError
+from vipnet.names.answer import (
+    Alias,
+    aliases_in,
+    bare_failure,
+    failure,
+    host_asked_for,
+    no_data,
+    parse_query,
+    pointer_answer,
+    token_answer,
+    token_asked_for,
+)
+from vipnet.names.message import is_query, parse_question, with_ttl_at_most
+from vipnet.policy import Policy
+from vipnet.system.lookup import Lookup
+from vipnet.types import Fqdn, Token, parse_name
+
+CAPABILITY_GRACE_S: Final = 0.5  # for the TXT answer, after the address answer has come
+
+
+class NameService:
+    """Answers applications' questions.
+
+    own_name, own_token  this host
+    known       the token of a name with a binding, None without
+    stored      True for a peer in the store: never answered as legacy
+    name_of     the name that a token stands for
+    bind        makes a binding (handshake and negotiation), or raises UnreachableError
+    dns         the user's patterns
+    timeout_s   how long an application waits for a binding
+    """
+
+    def __init__(
+        self,
+        *,
+        own_name: Fqdn,
+        own_token: Callable[[], Token],
+        lookup: Lookup,
+        known: Callable[[Fqdn], Token | None],
+        stored: Callable[[Fqdn], bool],
+        name_of: Callable[[Token], Fqdn | None],
+        bind: Callable[[LookupResult], Awaitable[Token]],
+        dns: Dns,
+        timeout_s: float = Policy().resolve_timeout_s,
+    ) -> None:
+        self.counters: Counter[str] = Counter()
+        self._own_name, self._own_token, self._lookup = own_name, own_token, lookup
+        self._known, self._stored, self._name_of = known, stored, name_of
+        self._kinds = NameKinds(
+            own_name=own_name,
+            own_token=own_token,
+            lookup=lookup,
+            known=known,
+            stored=stored,
+            bind=bind,
+            dns=dns,
+            timeout_s=timeout_s,
+        )
+
+    async def answer(self, wire: bytes, tcp: bool) -> bytes:
+        """Return the answer to WIRE, no bytes for what is no query; whatever WIRE is, never raise."""
+        if not is_query(wire):
+            return b""
+        try:
+            question = parse_question(wire)
+        except WireError:
+            return await self._pass_on(wire, tcp)
+        token = token_asked_for(question)
+        name = self._name_behind(token) if token is not None else None
+        if name is not None:
+            return _built(wire, lambda query: pointer_answer(query, name))
+        host = host_asked_for(question)
+        if host is None:
+            return await self._pass_on(wire, tcp)
+        if self._kinds.certainly_vip(host):
+            return await self._answer_vip(wire, host)
+        return await self._answer_unknown(wire, tcp, host)
+
+    async def _answer_unknown(self, wire: bytes, tcp: bool, host: Fqdn) -> bytes:
+        """Ask what the application asks and for the capability record at once; the latter decides."""
+        reply = await self._unless_vip(host, lambda: self._pass_on(wire, tcp))
+        if reply is None:
+            return await self._answer_vip(wire, host)
+        unverified = self._kinds.unverified(host)
+        aliases = aliases_in(reply)
+        for number, alias in enumerate(aliases, 1):
+            target = _host(alias.target)
+            if target is None:
+                continue
+            vip = self._kinds.certainly_vip(target)
+            # What is in between, in big networks' chains mostly, is not worth a question.
+            if number == len(aliases) and not vip:
+                vip = await self._unless_vip(target, None) is None
+            if vip:
+                return await self._answer_vip(wire, target, aliases[:number])
+            unverified = unverified or self._kinds.unverified(target)
+        return self._short_lived(reply) if unverified else reply
+
+    async def _unless_vip(self, name: Fqdn, ask: Callable[[], Awaitable[bytes]] | None) -> bytes | None:
+        """Return None when NAME is a VIP name, else what ASK returns; both are asked at once.
+
+        The capability record gets half a second longer than ASK; then the name is legacy.
+        """
+        vip, reply = False, b""
+        patience = trio.CancelScope()
+
+        async def ask_application() -> None:
+            nonlocal reply
+            if ask is not None:
+                reply = await ask()
+            patience.deadline = trio.current_time() + CAPABILITY_GRACE_S
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask_application)
+            with patience:
+                vip = await self._kinds.speaks_vipnet(name)
+            if patience.cancelled_caught:
+                self._kinds.give_up(name)
+            if vip:
+                nursery.cancel_scope.cancel()
+        return None if vip else reply
+
+    async def _answer_vip(self, wire: bytes, name: Fqdn, aliases: tuple[Alias, ...] = ()) -> bytes:
+        """The token for an A question; for AAAA and the like no data, or clients would try real addresses."""
+        try:
+            query = parse_query(wire)
+        except WireError:
+            return bare_failure(wire)
+        if query.question[0].rdtype != A:
+            return no_data(query, aliases)
+        try:
+            return token_answer(query, await self._kinds.token(name), aliases)
+        except UnreachableError as error:
+            self.counters["dns_unreachable"] += 1
+            return failure(query, EDECode.NETWORK_ERROR, str(error))
+
+    async def _pass_on(self, wire: bytes, tcp: bool) -> bytes:
+        try:
+            return await self._lookup.exchange(wire, tcp=tcp)
+        except LookupFailedError as error:
+            self.counters["dns_upstream_failed"] += 1
+            why = str(error)
+        return _built(wire, lambda query: failure(query, EDECode.NETWORK_ERROR, why))
+
+    def _short_lived(self, reply: bytes) -> bytes:
+        """A legacy answer given without knowing: asked again soon."""
+        self.counters["dns_unverified"] += 1
+        try:
+            return with_ttl_at_most(reply, UNVERIFIED_TTL_S)
+        except WireError:
+            return reply
+
+    def _name_behind(self, token: Token) -> Fqdn | None:
+        return self._own_name if token == self._own_token() else self._name_of(token)
+
+    async def resolve(self, text: str) -> dict[str, Any]:
+        """Return what an application gets for TEXT, a name or a token: the `resolve` JSON.
+
+        Raise ConfigError when TEXT is neither.
+        """
+        name = self._parse(text)
+        steps = Resolution(name)
+        if name == self._own_name:
+            steps.add("trust", "this host's own name")
+            return steps.vip(self._own_token())
+        found = await ask_dns(steps, self._lookup, name)
+        by_dns = found.key is not None and self._kinds.possibly_vip(name)
+        if not by_dns and not self._kinds.certainly_vip(name):
+            return steps.legacy(found)
+        steps.add("trust", _trust(stored=self._stored(name), by_dns=by_dns))
+        known = self._known(name)
+        if known is not None:
+            steps.add("handshake", "not needed: there is a binding")
+            return steps.vip(known)
+        handshake = steps.begin("handshake")
+        token: Token | None = None
+        with steps.timing(handshake):
+            token = await self._kinds.token(name, found)
+            handshake.detail = "keys and tokens agreed"
+        return steps.failed() if token is None else steps.vip(token)
+
+    def _parse(self, text: str) -> Fqdn:
+        try:
+            token = Token(IPv4Address(text))
+        except AddressValueError:
+            try:
+                return parse_name(text)
+            except ValueError as error:
+                raise ConfigError(f"{error}") from None
+        name = self._name_behind(token)
+        if name is None:
+            raise ConfigError(f"{token} stands for no name here; `vipnet peers` lists tokens and names")
+        return name
+
+
+def _built(wire: bytes, build: Callable[[dns.message.Message], bytes]) -> bytes:
+    """An answer of our own; SERVFAIL to a query with more wrong than its question."""
+    try:
+        return build(parse_query(wire))
+    except WireError:
+        return bare_failure(wire)
+
+
+def _trust(*, stored: bool, by_dns: bool) -> str:
+    if stored:
+        return "known peer: its stored key counts"
+    return "new peer: the key in DNS counts" if by_dns else "no key known"
+
+
+def _host(text: str) -> Fqdn | None:
+    try:
+        return parse_name(text)
+    except ValueError:
+        return None

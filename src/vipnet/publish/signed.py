@@ -1,0 +1,105 @@
+"""Messages signed with TSIG (RFC 8945) to a server, and which answers may be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, Protocol
+
+import dns.exception
+import dns.message
+import dns.rcode
+import dns.tsig
+from msgspec import Struct
+
+from vipnet.errors import LookupFailedError
+from vipnet.names.message import answers, rcode
+from vipnet.types import Locator
+
+UDP_TIMEOUT_S: Final = 2.0  # then TCP: a middlebox may eat long datagrams
+TCP_TIMEOUT_S: Final = 3.0
+# Codes that say so (RFC 2136 section 2.2).
+PREREQUISITE_FAILED: Final = frozenset(
+    {dns.rcode.YXDOMAIN, dns.rcode.YXRRSET, dns.rcode.NXDOMAIN, dns.rcode.NXRRSET}
+)
+# Refusals that a server cannot sign, or that dnspython reports before it checks the signature.
+_TSIG_ERRORS: Final = {
+    dns.tsig.PeerBadKey: dns.rcode.BADKEY,
+    dns.tsig.PeerBadSignature: dns.rcode.BADSIG,
+    dns.tsig.PeerBadTime: dns.rcode.BADTIME,
+    dns.tsig.PeerBadTruncation: dns.rcode.BADTRUNC,
+    dns.tsig.BadTime: dns.rcode.BADTIME,
+}
+
+
+class Ask(Protocol):
+    """Ask one server; see Lookup.ask."""
+
+    async def __call__(
+        self,
+        query: bytes,
+        server: Locator,
+        *,
+        tcp: bool,
+        accept: Callable[[bytes], bool] | None,
+        timeout_s: float,
+    ) -> bytes: ...
+
+
+class Answer(Struct, frozen=True):
+    """A server's answer to a signed message.
+
+    code       response code, or the error the server found in our signature
+    message    None when the server did not like our signature
+    authentic  the server's own signature is right
+    """
+
+    server: Locator
+    code: dns.rcode.Rcode
+    message: dns.message.Message | None = None
+    authentic: bool = False
+
+
+class SignedExchange:
+    """Sends messages signed with KEY: over UDP, then over TCP, to one server after the other."""
+
+    def __init__(self, ask: Ask, key: dns.tsig.Key) -> None:
+        self._ask, self._key = ask, key
+
+    async def __call__(self, message: dns.message.Message, servers: Sequence[Locator]) -> Answer:
+        """Return the first answer that can be judged. Raise LookupFailedError when there is none.
+
+        That is an authentic one, or any over TCP: everybody can forge a refusal in a
+        datagram, and believing it would end publishing.
+        """
+        wire = message.to_wire()
+        mac = message.mac or b""
+        errors = []
+        for server in servers:
+            accept = partial(self._acceptable, wire, mac, server)
+            for tcp, timeout_s in ((False, UDP_TIMEOUT_S), (True, TCP_TIMEOUT_S)):
+                try:
+                    reply = await self._ask(wire, server, tcp=tcp, accept=accept, timeout_s=timeout_s)
+                except LookupFailedError as error:
+                    errors.append(str(error))
+                    continue
+                answer = self._parse(reply, mac, server)
+                if answer is not None and (answer.authentic or tcp):
+                    return answer
+        raise LookupFailedError("; ".join(errors) or "no server is known")
+
+    def _acceptable(self, wire: bytes, mac: bytes, server: Locator, reply: bytes) -> bool:
+        return answers(wire, reply) and self._parse(reply, mac, server) is not None
+
+    def _parse(self, reply: bytes, mac: bytes, server: Locator) -> Answer | None:
+        """Return what REPLY says; None for a forgery: a wrong signature, or none where one is due."""
+        code = dns.rcode.Rcode(rcode(reply))
+        try:
+            message = dns.message.from_wire(reply, keyring=self._key, request_mac=mac)
+        except tuple(_TSIG_ERRORS) as error:
+            return Answer(server, _TSIG_ERRORS[type(error)])
+        except (dns.exception.DNSException, ValueError):
+            return None
+        if not message.had_tsig and code in {dns.rcode.NOERROR, *PREREQUISITE_FAILED}:
+            return None
+        return Answer(server, code, message, authentic=message.had_tsig)
