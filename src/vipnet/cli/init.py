@@ -61,7 +61,7 @@ def init(config_path: Path, name: str, yes: bool, print_record: bool, **publish:
     if print_record:
         click.echo(record)
         return
-    click.echo(f"{'wrote' if written.new_config else 'unchanged:'} {config_path}")
+    click.echo(f"wrote {config_path}" if written.new_config else f"{config_path} is as it was")
     click.echo(f"{'made' if written.new_key else 'kept'} the key {written.config.key_file}")
     if written.config.publish.provider == "none":
         click.echo(f"\nPut this host's address and this record into DNS:\n\n{record}")

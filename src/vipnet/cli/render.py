@@ -7,12 +7,13 @@ is None there and "-" here.
 from __future__ import annotations
 
 import os
-import time
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import click
 
+_WIDTH: Final = 80  # columns of a terminal that nobody has widened
 _GOOD: Final = frozenset({"ready", "ok", "acked", "up", "off"})
 _BAD: Final = frozenset({"failed", "refused", "timeout", "cloned-key", "clock"})
 
@@ -47,10 +48,15 @@ def cut(text: str, width: int) -> str:
 
 
 def fields(pairs: Iterable[tuple[str, str]]) -> list[str]:
-    return [f"  {label:<9} {text}" for label, text in pairs]
+    """A label and its text a line, long texts wrapped under their beginning."""
+    lines = []
+    for label, text in pairs:
+        rest = textwrap.wrap(text, _WIDTH - 12, break_long_words=False, break_on_hyphens=False)
+        lines += [f"  {label if n == 0 else '':<9} {part}" for n, part in enumerate(rest)]
+    return lines
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, widest: int = 32) -> list[str]:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, widest: int = 30) -> list[str]:
     """Columns as wide as their widest cell, the last one ragged."""
     lines = [[cut(cell, widest) for cell in row] for row in (head, *rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -72,12 +78,13 @@ def status(reply: dict[str, Any]) -> str:
             ("now at", ", ".join(reply["locators"]) or "no network"),
             ("resolver", f"{dns['listen'] or '-'} (hook: {dns['hook']})"),
             ("publish", _publish(publish)),
+            ("", publish["error"] or ""),
         ]
     )
     noted = {name: count for name, count in sorted(reply["counters"].items()) if count}
     if noted:
-        lines += ["", *fields([("counted", "")])]
-        lines += [f"    {name:<32} {count:>12,}" for name, count in noted.items()]
+        counted = ", ".join(f"{name} {count:,}" for name, count in noted.items())
+        lines += fields([("counted", counted)])
     lines += ["", peers(reply["peers"])]
     return "\n".join(lines)
 
@@ -85,36 +92,34 @@ def status(reply: dict[str, Any]) -> str:
 def _publish(publish: dict[str, Any]) -> str:
     if publish["state"] == "off":
         return "off"
-    line = f"{publish['provider']} {coloured(publish['state'])}: {publish['address'] or '-'}"
-    return f"{line}\n{'':12}{publish['error']}" if publish["error"] else line
+    return f"{publish['provider']} {coloured(publish['state'])}: {publish['address'] or '-'}"
 
 
 def peers(items: Sequence[dict[str, Any]]) -> str:
     if not items:
         return "No peers yet: use the name of one, as in `ping b.example.org`."
-    head = ("PEER", "TOKEN", "STATE", "TRUST", "NOW AT", "RTT")
-    rows = [
-        (
-            peer["name"],
-            peer["token"] or "-",
-            peer["state"],
-            peer["trust"],
-            peer["locator"] or "-",
-            ms(peer["srtt_ms"]),
-        )
-        for peer in items
-    ]
-    lines = table(head, rows, widest=24)
-    traffic = [
-        f"  {peer['name']}: {_traffic(peer)}" for peer in items if peer["rx_bytes"] or peer["tx_bytes"]
-    ]
-    return "\n".join([*lines, *([""] if traffic else []), *traffic])
+    head, *rows = table(
+        ("PEER", "TOKEN", "STATE", "TRUST", "RTT"),
+        [
+            (peer["name"], peer["token"] or "-", peer["state"], peer["trust"] or "-", ms(peer["srtt_ms"]))
+            for peer in items
+        ],
+    )
+    lines = [head]
+    for peer, row in zip(items, rows, strict=True):
+        lines.append(row)
+        if detail := _detail(peer):
+            lines.append(f"    {detail}")
+    return "\n".join(lines)
 
 
-def _traffic(peer: dict[str, Any]) -> str:
-    text = f"{size(peer['rx_bytes'])} in, {size(peer['tx_bytes'])} out"
-    lease = peer["lease_s"]
-    return text if lease is None else f"{text}, lease {lease:.0f} s"
+def _detail(peer: dict[str, Any]) -> str:
+    parts = []
+    if peer["locator"]:
+        parts.append(f"at {peer['locator']}")
+    if peer["rx_bytes"] or peer["tx_bytes"]:
+        parts.append(f"{size(peer['rx_bytes'])} in, {size(peer['tx_bytes'])} out")
+    return ", ".join(parts)
 
 
 # --- moves
@@ -127,9 +132,8 @@ def moves(items: Sequence[dict[str, Any]]) -> str:
 
 
 def _move(move: dict[str, Any]) -> str:
-    when = time.strftime("%H:%M:%S", time.localtime(move["at"])) if move["at"] > 1e9 else f"{move['at']:.3f}"
     old, new = (", ".join(move[key]) or "no network" for key in ("old", "new"))
-    lines = [f"#{move['id']}  {when}  {move['cause']}: {old} -> {new}"]
+    lines = [f"#{move['id']}  {move['cause']}: {old} -> {new}"]
     if move["dns_ms"] is not None:
         lines.append(f"  in DNS after {ms(move['dns_ms'])}")
     for partner in move["partners"]:

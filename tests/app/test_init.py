@@ -1,0 +1,152 @@
+"""`vipnet init`: what is written, what is kept, what is refused."""
+
+from __future__ import annotations
+
+import binascii
+from pathlib import Path
+
+import pytest
+from tests.cli.support import vipnet
+
+from vipnet.app.config import DEFAULT_PATH, load_config
+from vipnet.app.init import config_text, initialise, own_zone, public_key
+from vipnet.app.keys import load_key
+from vipnet.names.records import CapabilityRecord
+from vipnet.types import Fqdn
+
+A = Fqdn("a.vipip.net")
+UPDATES = {"provider": "rfc2136", "key_secret_file": "/etc/vipnet/tsig", "zone": "vipip.net", "ttl": 9}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "etc" / "config.toml"
+
+
+def test_what_is_written_can_be_loaded(path: Path) -> None:
+    written = initialise(path, A, UPDATES, replace=False)
+    assert (written.new_config, written.new_key) == (True, True)
+    config = load_config(path)
+    assert config == written.config
+    assert config.name == A
+    assert config.key_file == path.with_name("key")
+    assert config.publish.provider == "rfc2136"
+    assert str(config.publish.key_secret_file) == "/etc/vipnet/tsig"
+    assert (config.publish.zone, config.publish.ttl) == ("vipip.net", 9)
+    assert config.accept.from_ == ("*.vipip.net",)
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert config.key_file.stat().st_mode & 0o777 == 0o600
+    assert len(load_key(config.key_file)) == 32
+
+
+def test_twice_changes_nothing(path: Path) -> None:
+    first = initialise(path, A, {}, replace=False)
+    before = path.stat().st_mtime_ns, path.with_name("key").read_bytes()
+    second = initialise(path, A, {}, replace=False)
+    assert (second.new_config, second.new_key) == (False, False)
+    assert second.public_key == first.public_key
+    assert (path.stat().st_mtime_ns, path.with_name("key").read_bytes()) == before
+
+
+def test_another_configuration_needs_yes_and_keeps_the_key(path: Path) -> None:
+    initialise(path, A, {}, replace=False)
+    key, text = path.with_name("key").read_bytes(), path.read_text()
+    done = vipnet("init", "b.vipip.net", "--config", path)
+    assert done.status == 2
+    assert "`--yes` replaces it" in done.err
+    assert path.read_text() == text
+    done = vipnet("init", "b.vipip.net", "--yes", "--config", path)
+    assert done.status == 0
+    assert load_config(path).name == "b.vipip.net"
+    assert path.with_name("key").read_bytes() == key
+
+
+def test_a_key_that_others_can_read_is_refused_before_anything_is_written(path: Path) -> None:
+    path.parent.mkdir()
+    path.with_name("key").write_text("x")
+    path.with_name("key").chmod(0o644)
+    done = vipnet("init", "a.vipip.net", "--config", path)
+    assert done.status == 2
+    assert "chmod 600" in done.err
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["laptop"], "'laptop' is not a full name"),
+        (["a b.vipip.net"], "is not a host name"),
+        (["a.vipip.net", "--provider", "rfc2136"], "key_secret_file is missing"),
+        (["a.vipip.net", "--key-algorithm", "md5"], "key_algorithm"),
+        (["a.vipip.net", "--ttl", "-1"], "ttl"),
+        (["a.vipip.net", "--zone", "example.org"], "is not in it"),
+        (["a.vipip.net", "--provider", "duckdns"], "duckdns"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(args: list[str], words: str, path: Path) -> None:
+    done = vipnet("init", *args, "--config", path)
+    assert (done.status, done.out) == (2, "")
+    assert words in done.err
+    assert done.err.count("\n") == 1
+    assert not path.parent.exists()
+
+
+def test_a_directory_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = vipnet("init", "a.vipip.net", "--config", tmp_path / "file" / "config.toml")
+    assert done.status == 2
+    assert "cannot be written" in done.err
+
+
+def test_the_record_alone(path: Path) -> None:
+    done = vipnet("init", "A.vipip.net.", "--print-record", "--config", path)
+    assert (done.status, done.err, done.out.count("\n")) == (0, "", 1)
+    owner, _, text = done.out.strip().partition(" 300 IN TXT ")
+    assert owner == "_vip.a.vipip.net."
+    key = public_key(load_config(path))
+    assert CapabilityRecord.parse(text.strip('"').encode()) == CapabilityRecord(key, 5847)
+    assert vipnet("key", "show", "--record", "--config", path).out == done.out
+    shown = vipnet("key", "show", "--config", path).out
+    assert binascii.a2b_base64(shown) == key
+
+
+def test_what_is_said(path: Path) -> None:
+    done = vipnet("init", "a.vipip.net", "--config", path)
+    assert done.out.splitlines()[:2] == [f"wrote {path}", f"made the key {path.with_name('key')}"]
+    assert "_vip.a.vipip.net. 300 IN TXT" in done.out
+    again = vipnet("init", "a.vipip.net", "--config", path)
+    assert again.out.splitlines()[:2] == [f"{path} is as it was", f"kept the key {path.with_name('key')}"]
+    other = vipnet(
+        "init", "a.vipip.net", "--provider", "rfc2136", "--key-secret-file", "/k", "--yes", "--config", path
+    )
+    assert "TXT" not in other.out
+
+
+def test_at_the_default_place_only_what_differs_is_written() -> None:
+    assert config_text(A, {"provider": "none"}, DEFAULT_PATH).splitlines()[1:] == [
+        'name = "a.vipip.net"',
+        "",
+        "[publish]  # how this host's address gets into DNS",
+        'provider = "none"',
+        "",
+        "[accept]  # who may open a session to this host; names it contacts first always may",
+        'from = ["*.vipip.net"]',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "zone", "own"),
+    [
+        ("a.vipip.net", None, "vipip.net"),
+        ("a.home.example.org", None, "home.example.org"),
+        ("a.home.example.org", "example.org", "example.org"),
+        ("example.org", None, None),
+        ("shop.co.uk", None, None),
+        ("a.shop.co.uk", None, "shop.co.uk"),
+        ("a.example.de", None, "example.de"),
+        ("me.duckdns.org", None, None),
+        ("me.dedyn.io", "dedyn.io", None),
+    ],
+)
+def test_nobody_is_let_in_for_sharing_a_zone(name: str, zone: str | None, own: str | None) -> None:
+    assert own_zone(Fqdn(name), zone) == own

@@ -1,0 +1,131 @@
+"""`status`, `peers`, `moves`: their JSON as the daemon says it, their text fit to read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import pytest
+from tests.cli.examples import MOVES, PEER, QUIET_PEER, STARTING, STATUS
+from tests.cli.support import answering, daemon, short_directory, vipnet, write_config
+from tests.schema import hold
+
+from vipnet.cli import render
+
+PEERS = {"peers": [PEER, QUIET_PEER]}
+
+
+@pytest.mark.parametrize(("op", "reply"), [("status", STATUS), ("peers", PEERS), ("moves", MOVES)])
+def test_json_is_one_object_and_nothing_else(op: str, reply: object) -> None:
+    with daemon({op: answering(reply)}) as config:
+        done = vipnet(op, "--json", "--config", config)
+    assert (done.status, done.err) == (0, "")
+    assert json.loads(done.out) == reply
+    hold(json.loads(done.out), op)
+
+
+@pytest.mark.parametrize("op", ["status", "peers", "moves"])
+def test_without_a_daemon_the_status_is_4(op: str) -> None:
+    with short_directory() as directory:
+        done = vipnet(op, "--json", "--config", write_config(directory))
+    assert (done.status, done.out) == (4, "")
+    assert done.err.startswith("vipnet: the daemon is not running")
+
+
+@pytest.mark.parametrize("op", ["status", "peers", "moves"])
+def test_without_a_configuration_the_status_is_2(op: str, tmp_path: Path) -> None:
+    done = vipnet(op, "--config", tmp_path / "none.toml")
+    assert (done.status, done.out) == (2, "")
+    assert "`vipnet init NAME`" in done.err
+
+
+def test_vipnet_config_is_an_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    with daemon({"status": answering(STATUS)}) as config:
+        monkeypatch.setenv("VIPNET_CONFIG", str(config))
+        assert vipnet("status").status == 0
+
+
+def test_status_text() -> None:
+    with daemon({"status": answering(STATUS)}) as config:
+        done = vipnet("status", "--config", config)
+    assert done.out.splitlines() == [
+        "a.vipip.net  ready",
+        "",
+        "  token     241.2.3.4 on tun0, 240.0.0.0/4, MTU 1420",
+        "  now at    10.201.1.10:5847",
+        "  resolver  127.0.0.47:53 (hook: file)",
+        "  publish   rfc2136 ok: 10.201.1.10",
+        "  counted   WireError 3",
+        "",
+        "PEER         TOKEN       STATE        TRUST  RTT",
+        "b.vipip.net  240.17.4.9  established  dns    0.42 ms",
+        "    at 10.201.2.20:5847, 1.2 MB in, 980 B out",
+        "c.vipip.net  -           unknown      -      -",
+    ]
+
+
+def test_status_names_what_keeps_it() -> None:
+    lines = click.unstyle(render.status(STARTING)).splitlines()
+    assert lines[0] == "a.vipip.net  starting"
+    assert "  now at    no network" in lines
+    assert "            10.201.1.1 refused the key a.vipip.net (BADKEY)" in lines
+    assert lines[-1].startswith("No peers yet")
+
+
+def test_moves_text() -> None:
+    with daemon({"moves": answering(MOVES)}) as config:
+        done = vipnet("moves", "--config", config)
+    assert done.out.splitlines() == [
+        "#1  address: 10.201.1.10:5847 -> 10.201.2.10:5847",
+        "  in DNS after 6.5 ms",
+        "  b.vipip.net  acked  hint 0.31 ms, ack 1.2 ms, validated 2.5 ms",
+        "    sent again: 12 packets, 14.4 kB; silence of 4.8 ms",
+        "",
+        "#2  link: 10.201.2.10:5847 -> no network",
+        "  b.vipip.net  pending  hint 0.31 ms",
+    ]
+    assert render.moves([]) == "No moves since the daemon started."
+
+
+def test_colours_have_meaning_and_can_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert render.coloured("ready") == "\x1b[32mready\x1b[0m"
+    assert render.coloured("refused") == "\x1b[31mrefused\x1b[0m"
+    assert render.coloured("starting") == "\x1b[33mstarting\x1b[0m"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert render.coloured("ready") == "ready"
+
+
+def test_text_fits_80_columns() -> None:
+    long_peer = {
+        **PEER,
+        "name": "a-host-with-a-long-name.department.example.org",
+        "locator": "[2001:db8:1234:5678:9abc:def0:1234:5678]:5847",
+    }
+    crowd = {**STATUS, "peers": [long_peer, QUIET_PEER], "locators": [long_peer["locator"]] * 3}
+    for line in click.unstyle(render.status(crowd)).splitlines():
+        assert len(line) <= 80, line
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "-"),
+        (0.0, "0.00 ms"),
+        (0.42, "0.42 ms"),
+        (4.24, "4.2 ms"),
+        (42.4, "42 ms"),
+        (4242.0, "4,242 ms"),
+    ],
+)
+def test_milliseconds(value: float | None, text: str) -> None:
+    assert render.ms(value) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (123_456, "123 kB"), (5 * 10**12, "5.0 TB")],
+)
+def test_sizes(count: int, text: str) -> None:
+    assert render.size(count) == text
