@@ -1,0 +1,171 @@
+"""A real BIND for tests: its own directory, port, zone and keys, on loopback."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import dns.exception
+import dns.message
+import dns.name
+import dns.query
+import dns.tsig
+from msgspec import Struct
+from tests.support import need_program
+
+from vipnet.types import Locator
+
+SECRET = base64.b64encode(b"thirty-two bytes of test secret!").decode()
+START_TIMEOUT_S = 20.0
+
+_CONFIG = """
+options {{
+    directory "{directory}";
+    pid-file "{directory}/named.pid";
+    session-keyfile none;
+    managed-keys-directory "{directory}";
+    listen-on port {port} {{ {host}; }};
+    listen-on-v6 {{ none; }};
+    recursion no;
+    allow-query {{ any; }};
+    dnssec-validation no;
+    notify no;
+    max-udp-size 1232;
+    minimal-responses no;
+}};
+controls {{ }};
+logging {{
+    channel queries {{ file "{directory}/query.log"; print-time yes; }};
+    category queries {{ queries; }};
+}};
+{keys}
+zone "{zone}" {{
+    type primary;
+    file "{directory}/zone";
+    update-policy {{
+{grants}
+    }};
+}};
+"""
+
+_ZONE = """$ORIGIN {zone}.
+$TTL 5
+@ SOA ns hostmaster 1 3600 600 86400 2
+@ NS ns
+ns A {host}
+{records}
+"""
+
+
+class Bind(Struct):
+    """A running server, authoritative for `zone`."""
+
+    directory: Path
+    zone: str
+    server: Locator
+
+    def ask(self, name: str, rdtype: str, *, tcp: bool = False) -> dns.message.Message:
+        query = dns.message.make_query(name, rdtype, use_edns=0)
+        ask = dns.query.tcp if tcp else dns.query.udp
+        return ask(query, self.server.host, port=self.server.port, timeout=5)
+
+    def texts(self, name: str, rdtype: str) -> set[str]:
+        """The RRset as a zone file writes it, empty when there is none."""
+        answer = self.ask(name, rdtype).answer
+        return {rdata.to_text() for rrset in answer for rdata in rrset}
+
+    def send(self, wire: bytes) -> bytes:
+        """Return the answer to WIRE over UDP."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(5)
+            sock.sendto(wire, (self.server.host, self.server.port))
+            return sock.recv(65535)
+
+    def queries(self) -> list[str]:
+        """Lines of the query log."""
+        log = self.directory / "query.log"
+        return log.read_text().splitlines() if log.exists() else []
+
+
+def tsig_key(name: str, secret: str = SECRET, algorithm: str = "hmac-sha256") -> dns.tsig.Key:
+    return dns.tsig.Key(dns.name.from_text(name), secret, dns.name.from_text(algorithm))
+
+
+@contextmanager
+def running_bind(
+    directory: Path,
+    *,
+    zone: str = "vipip.test",
+    names: Sequence[str] = ("a", "b"),
+    algorithm: str = "hmac-sha256",
+    records: str = "",
+    host: str = "127.0.0.1",
+) -> Iterator[Bind]:
+    """Start `named`; every name in NAMES has a key of that name in ZONE, with SECRET, for what is below it.
+
+    Skip or fail as tests.support.need_program does when there is no `named`.
+    """
+    need_program("named")
+    port = _free_port(host)
+    keys = [f"{name}.{zone}" for name in names]
+    directory.mkdir(exist_ok=True)
+    (directory / "zone").write_text(_ZONE.format(zone=zone, host=host, records=records))
+    (directory / "named.conf").write_text(
+        _CONFIG.format(
+            directory=directory,
+            port=port,
+            host=host,
+            zone=zone,
+            keys="\n".join(f'key "{key}" {{ algorithm {algorithm}; secret "{SECRET}"; }};' for key in keys),
+            grants="\n".join(f"        grant {key} subdomain {key} A AAAA TXT;" for key in keys),
+        )
+    )
+    log = directory / "named.log"
+    with log.open("wb") as output:
+        named = subprocess.Popen(
+            ["named", "-g", "-n", "1", "-c", str(directory / "named.conf")],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    bind = Bind(directory, zone, Locator(host, port))
+    try:
+        _wait_until_it_answers(bind, named, log)
+        yield bind
+    finally:
+        named.terminate()
+        try:
+            named.wait(10)
+        except subprocess.TimeoutExpired:
+            named.kill()
+            named.wait()
+
+
+def _wait_until_it_answers(bind: Bind, named: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    query = dns.message.make_query(bind.zone, "SOA")
+    while time.monotonic() < deadline and named.poll() is None:
+        try:
+            if dns.query.udp(query, bind.server.host, port=bind.server.port, timeout=0.1).answer:
+                return
+        except (dns.exception.Timeout, OSError):
+            continue
+    raise AssertionError(f"named did not start:\n{log.read_text(errors='replace')}")
+
+
+def _free_port(host: str) -> int:
+    """A port that is free for UDP and TCP just now."""
+    while True:
+        with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            tcp.bind((host, 0))
+            port: int = tcp.getsockname()[1]
+            try:
+                udp.bind((host, port))
+            except OSError:
+                continue
+            return port
