@@ -47,8 +47,8 @@ class Locator(Struct, frozen=True, order=True, array_like=True):
     port: Port
 
     def __post_init__(self) -> None:
-        if str(ip_address(self.host)) != self.host:
-            raise ValueError(f"{self.host!r} is not in canonical form")
+        if str(ip_address(self.host)) != self.host or "%" in self.host:
+            raise ValueError(f"{self.host!r} is not an IP address in canonical form, without a zone")
 
     @property
     def ip(self) -> IPv4Address | IPv6Address:

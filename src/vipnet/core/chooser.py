@@ -48,12 +48,19 @@ class Chooser(Pairing):
                 raise ProtocolError(f"{type(message).__name__} to the host that chooses")
 
     def confirm(self, unix_now: float) -> Step:
-        """Message 1 was fresh: the reservation is as good as one that we made unasked."""
+        """Say in the session what we stand by: an init that crossed another may be outdated.
+
+        A reservation made for message 1 now lasts as one that we made unasked.
+        """
         entry = self.entry
-        if entry is None or entry.accepted:
+        if entry is None:
             return Step()
+        messages = self._say_again(entry).messages if self.asked is None else ()
+        if entry.accepted:
+            return Step(messages=messages)
         until = unix_now + self.policy.binding_s
-        return Step(outputs=(self.write(self.pair(entry), entry.generation, accepted=False, until=until),))
+        lasting = self.write(self.pair(entry), entry.generation, accepted=False, until=until)
+        return Step(messages=messages, outputs=(lasting,))
 
     # --- messages
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import islice
 
-from vipnet.core.outputs import StoreBinding
 from vipnet.core.pairing import Pairing, Step
 from vipnet.core.tokens import TokenSpace
 from vipnet.errors import ProtocolError
@@ -21,10 +20,8 @@ class Offerer(Pairing):
     def __init__(self, own_name: Fqdn, peer: Fqdn, space: TokenSpace, policy: Policy) -> None:
         super().__init__(own_name, peer, space, policy)
         self._refused: tuple[int, TokenPair] | None = None
-        self._promised: TokenPair | None = None  # accepted in answer to the last message 1
 
     def opening(self, unix_now: float) -> Step:
-        self._promised = None
         self.asked = self._offer(unix_now)
         return Step(messages=(self.asked,))
 
@@ -39,19 +36,14 @@ class Offerer(Pairing):
                 raise ProtocolError(f"{type(message).__name__} to the host that does not choose")
         if not provisional:
             self.asked = None  # from here on the chooser repeats itself until it has what it wants
-            self._promised = None
         return step
 
     def confirm(self, unix_now: float) -> Step:
-        """Message 1 was fresh: what was promised in message 2 holds."""
-        entry, promised = self.entry, self._promised
-        self._promised = None
-        if entry is not None and entry.accepted:
-            return Step()
-        if entry is not None and promised == self.pair(entry):
-            self.asked = None
-            return Step(outputs=(self._accept(entry, unix_now),), ready=True)
-        if self.asked is None:
+        """Nothing is shown yet: the chooser says in the session whether it stands by its message 1.
+
+        It may have gone on to another generation since it sent that.
+        """
+        if self.asked is None and (self.entry is None or not self.entry.accepted):
             self.asked = self._offer(unix_now)
         return Step()
 
@@ -60,8 +52,6 @@ class Offerer(Pairing):
     def _handle_choose(self, choose: Choose, unix_now: float, *, provisional: bool) -> Step:
         if choose.generation == 0 or choose.tokens.chooser == choose.tokens.other:
             raise ProtocolError(f"Choose of {choose.tokens} in generation {choose.generation}")
-        if provisional:
-            self._promised = None
         entry = self.entry
         if choose.revoke:
             return self._handle_revocation(choose, unix_now, provisional=provisional)
@@ -70,16 +60,12 @@ class Offerer(Pairing):
         if self.pair(entry) != choose.tokens:
             # Somebody may know us by the stored one already: the chooser has to take it over.
             return Step(messages=(self._offer(unix_now),))
-        if provisional:
-            self._promised = choose.tokens
-            return Step(messages=(Accept(choose.tokens, choose.generation),))
-        if entry.accepted:
-            return Step(messages=(Accept(choose.tokens, choose.generation),))
-        return Step(
-            messages=(Accept(choose.tokens, choose.generation),),
-            outputs=(self._accept(entry, unix_now),),
-            ready=True,
-        )
+        accept = Accept(choose.tokens, choose.generation)
+        if provisional or entry.accepted:
+            return Step(messages=(accept,))
+        until = unix_now + self.policy.binding_s
+        shown = self.write(choose.tokens, choose.generation, accepted=True, until=until)
+        return Step(messages=(accept,), outputs=(shown,), ready=True)
 
     def _handle_revocation(self, choose: Choose, unix_now: float, *, provisional: bool) -> Step:
         entry = self.entry
@@ -112,13 +98,7 @@ class Offerer(Pairing):
             )
         lifetime_s = self.policy.reservation_s if provisional else self.policy.binding_s
         entry = self.write(pair, generation, accepted=not provisional, until=unix_now + lifetime_s)
-        if provisional:
-            self._promised = pair
         return Step(messages=(Accept(pair, generation),), outputs=(*expired, entry), ready=not provisional)
-
-    def _accept(self, entry: StoreBinding, unix_now: float) -> StoreBinding:
-        until = unix_now + self.policy.binding_s
-        return self.write(self.pair(entry), entry.generation, accepted=True, until=until)
 
     def _offer(self, unix_now: float, *, page: int = 0, refused: int = 0) -> Offer:
         entry = self.entry

@@ -1,0 +1,36 @@
+"""Packets from applications that wait for a key or a path."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from vipnet.policy import Policy
+
+
+class Backlog:
+    """Unsealed packets in their order, bounded; what does not fit is refused and counted."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._packets: deque[bytes] = deque()
+        self._size_bytes = 0
+        self.refused = 0
+
+    def __len__(self) -> int:
+        return len(self._packets)
+
+    def append(self, packet: bytes) -> None:
+        if (
+            len(self._packets) >= self._policy.queue_packets
+            or self._size_bytes + len(packet) > self._policy.queue_bytes
+        ):
+            self.refused += 1
+            return
+        self._packets.append(packet)
+        self._size_bytes += len(packet)
+
+    def take_all(self) -> list[bytes]:
+        packets = list(self._packets)
+        self._packets.clear()
+        self._size_bytes = 0
+        return packets

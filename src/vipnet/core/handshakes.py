@@ -1,0 +1,131 @@
+"""Handshakes that we begin with a known peer, and what every completed one changes."""
+
+from __future__ import annotations
+
+from vipnet.core import binding, moving
+from vipnet.core.initiator import Completed, Initiation
+from vipnet.core.locators import usable_only
+from vipnet.core.outbound import flush, want_lookup
+from vipnet.core.outputs import BindingFailed, LogEvent, Output, Transmit
+from vipnet.core.peer import Peer
+from vipnet.core.session import Session
+from vipnet.types import Instant, Locator
+from vipnet.wire.control import Keepalive
+from vipnet.wire.handshake import HandshakeDatagram
+
+
+def handle_initiator_timeout(peer: Peer, now: Instant) -> list[Output]:
+    """A try is due: to every place where the peer may be, while DNS is asked for more."""
+    initiator, host = peer.initiator, peer.host
+    if initiator.gave_up(now):
+        forget_indexes(peer, initiator.stop())
+        peer.backlog.take_all()
+        return fail_wanted(peer, "no answer to any handshake")
+    candidates = peer.mapping.candidates()
+    outputs: list[Output] = []
+    if not candidates or initiator.tries > 0:
+        outputs += want_lookup(peer, "handshake unanswered" if candidates else "no locator known")
+    if not candidates or not host.locators:
+        initiator.postpone(now)
+        return outputs
+    step = peer.negotiation.opening(host.unix_s)
+    outputs += binding.absorb(peer, step)
+    attempt, forgotten = initiator.new_init(peer.key, peer.psk, peer.mapping.current, step.messages, now)
+    forget_indexes(peer, forgotten)
+    host.indexes[attempt.index] = (peer, attempt)
+    outputs.append(host.clock)
+    datagram = attempt.datagram.encode()
+    return outputs + [Transmit(datagram, locator) for locator in candidates]
+
+
+def handle_response(
+    peer: Peer, attempt: Initiation, datagram: HandshakeDatagram, source: Locator, now: Instant
+) -> list[Output]:
+    """Message 2 of IK. Raise PeerError when it is not the peer's; the try goes on then."""
+    completed = peer.initiator.read_response(attempt, datagram, now)
+    if completed is None or completed.response is None:
+        return []
+    return complete(peer, completed, source, now)
+
+
+def complete(peer: Peer, completed: Completed, source: Locator, now: Instant) -> list[Output]:
+    """A handshake that we began is done; the peer learns it by our first sealed datagram."""
+    forget_indexes(peer, peer.initiator.stop())
+    peer.rtt.sample(completed.rtt_s)
+    outputs = install(peer, completed.session, now)
+    response = completed.response
+    if response is not None:
+        outputs += _learn_place(peer, response.locators, response.move_number, response.boot_id, source, now)
+        for message in response.tokens:
+            outputs += binding.apply(peer, peer.negotiation.handle(message, peer.host.unix_s, now), now)
+    outputs += _agree(peer, now)
+    if completed.move_number == peer.host.move_number:
+        outputs += moving.hint_arrived(peer, now)
+    sealed_before = completed.session.sent
+    outputs += flush(peer, now)
+    if completed.session.sent == sealed_before == 0:
+        outputs += peer.seal(Keepalive(), source, now)
+    return outputs
+
+
+def confirm(peer: Peer, session: Session, source: Locator, now: Instant) -> list[Output]:
+    """The first datagram under a session that the peer began: its init is in force now."""
+    peer.sessions.confirm(session, now)
+    arrival = session.arrival
+    outputs: list[Output] = []
+    if arrival is not None:
+        payload = arrival.payload
+        outputs += _learn_place(peer, payload.locators, payload.move_number, payload.boot_id, source, now)
+        outputs.append(peer.remember(timestamp=max(payload.timestamp, peer.known.timestamp)))
+        if arrival.told_move == peer.host.move_number and peer.hints is not None:
+            outputs += moving.hint_arrived(peer, now)
+    outputs += _agree(peer, now)
+    return outputs + flush(peer, now)
+
+
+def _agree(peer: Peer, now: Instant) -> list[Output]:
+    """A session is there: the tokens that came with its handshake count, or are agreed on now."""
+    negotiation, unix_s = peer.negotiation, peer.host.unix_s
+    outputs = binding.apply(peer, negotiation.confirm(unix_s, now), now)
+    if negotiation.binding is None and negotiation.next_timeout() is None:
+        outputs += binding.apply(peer, negotiation.start(unix_s, now), now)
+    return outputs + binding.apply(peer, negotiation.renew(unix_s), now)
+
+
+def install(peer: Peer, session: Session, now: Instant) -> list[Output]:
+    peer.host.indexes[session.local_index] = (peer, session)
+    forget_indexes(peer, [old.local_index for old in peer.sessions.add(session, now)])
+    return [LogEvent("session.new", {"peer": peer.name, "begun_by_us": session.begun_by_us}, "debug")]
+
+
+def fail_wanted(peer: Peer, reason: str) -> list[Output]:
+    if peer.wanted_until is None:
+        return []
+    peer.wanted_until = None
+    return [BindingFailed(peer.name, reason)]
+
+
+def forget_indexes(peer: Peer, indexes: list[int]) -> None:
+    for index in indexes:
+        peer.host.indexes.pop(index, None)
+
+
+def _learn_place(
+    peer: Peer,
+    locators: tuple[Locator, ...],
+    move_number: int,
+    boot_id: bytes,
+    source: Locator,
+    now: Instant,
+) -> list[Output]:
+    """An authenticated handshake says where the peer is; move numbers may start anew with a boot."""
+    mapping, host = peer.mapping, peer.host
+    restarted = peer.boot_id is not None and peer.boot_id != boot_id
+    peer.boot_id = boot_id
+    mapping.last_heard = now
+    if move_number < mapping.move_number and not restarted:
+        return []
+    listed = usable_only(locators, host.space.subnet, host.locators)
+    mapping.believe(listed or (source,), source, move_number)
+    peer.liveness.reset()
+    return [peer.remember(locators=listed or (source,), move_number=move_number)]

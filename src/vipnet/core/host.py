@@ -1,0 +1,85 @@
+"""What all peers of this host share: identity, numbers given once, where we are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from vipnet.core.outputs import StoreClock
+from vipnet.core.tokens import TokenSpace
+from vipnet.core.trust import AcceptPolicy
+from vipnet.crypto.noise import public_key
+from vipnet.policy import DEFAULT_PORT, Policy
+from vipnet.types import Fqdn, Locator, PublicKey
+
+if TYPE_CHECKING:
+    from vipnet.core.firstcontact import FirstContact
+    from vipnet.core.initiator import Initiation
+    from vipnet.core.peer import Peer
+    from vipnet.core.session import Session
+
+# Numbers used in the last moments before a crash may not have reached the disk.
+_RESTART_MARGIN_US = 1_000_000
+
+
+class Host:
+    """This host. `unix_us` is the wall clock in microseconds; it may jump."""
+
+    def __init__(
+        self,
+        name: Fqdn,
+        private_key: bytes,
+        *,
+        policy: Policy,
+        space: TokenSpace,
+        accept: AcceptPolicy,
+        random_bytes: Callable[[int], bytes],
+        unix_us: Callable[[], int],
+        clock: StoreClock,
+        has_aes: bool = True,
+        port: int = DEFAULT_PORT,
+    ) -> None:
+        self.name, self.private_key = name, private_key
+        self.public_key: PublicKey = public_key(private_key)
+        self.policy, self.space, self.accept = policy, space, accept
+        self.random_bytes, self.unix_us = random_bytes, unix_us
+        self.has_aes, self.port = has_aes, port
+        self.boot_id = random_bytes(8)
+        self.locators: tuple[Locator, ...] = ()
+        margin_us = _RESTART_MARGIN_US if clock.timestamp else 0
+        self._timestamp = clock.timestamp
+        self.move_number = clock.move_number + margin_us
+        self.indexes: dict[int, tuple[Peer | FirstContact, Session | Initiation]] = {}
+        self.remote_tokens: dict[bytes, Peer] = {}  # as in an IPv4 header
+        self.counters: dict[str, int] = {}
+
+    @property
+    def unix_s(self) -> float:
+        return self.unix_us() / 1e6
+
+    def next_timestamp(self) -> int:
+        """Greater than every earlier one; stored before it is sent (see clock)."""
+        self._timestamp = max(self.unix_us(), self._timestamp + 1)
+        return self._timestamp
+
+    def raise_timestamp(self, greatest: int) -> None:
+        """A peer has seen GREATEST from us: our clock or our store went back."""
+        self._timestamp = max(self._timestamp, greatest)
+
+    def next_move_number(self) -> int:
+        self.move_number = max(self.move_number + 1, self.unix_us())
+        return self.move_number
+
+    @property
+    def clock(self) -> StoreClock:
+        return StoreClock(self._timestamp, self.move_number)
+
+    def new_index(self) -> int:
+        """A session index that is not in use and cannot be guessed."""
+        while True:
+            index = int.from_bytes(self.random_bytes(4), "big")
+            if index and index not in self.indexes:
+                return index
+
+    def count(self, event: str) -> None:
+        self.counters[event] = self.counters.get(event, 0) + 1

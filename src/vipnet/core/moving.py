@@ -1,0 +1,213 @@
+"""Moves, ours and the peer's: hints, acks, challenges, and what DNS says."""
+
+from __future__ import annotations
+
+from vipnet.core.hints import HintSender
+from vipnet.core.locators import usable, usable_only
+from vipnet.core.outbound import flush, want_lookup
+from vipnet.core.outputs import LookupResult, Output
+from vipnet.core.path import Answered
+from vipnet.core.peer import Peer
+from vipnet.policy import CHALLENGE_SIZE
+from vipnet.types import Instant, Locator
+from vipnet.wire.control import Hint, HintAck, PathChallenge, PathResponse
+
+_PROBED_MAX = 32
+_PROBE_AGAIN_S = 1.0
+_LISTED_WINS_S = 1.0
+
+
+# --- we moved
+
+
+def handle_own_move(peer: Peer, now: Instant) -> list[Output]:
+    """This host has other locators: say so to a partner with traffic, nobody else."""
+    if not peer.active(now) and peer.wanted_until is None and not peer.initiator.active:
+        peer.hints = None
+        return []
+    peer.liveness.reset()
+    peer.moved_at = now
+    if not peer.host.locators:
+        return []
+    if peer.sessions.sending(now) is None:
+        # The init says where we are: it is the hint.
+        peer.moves.note(peer.name, "hint", now)
+        peer.initiator.begin(now)
+        return []
+    if not peer.host.policy.hints:
+        return flush(peer, now)
+    peer.hints = HintSender(peer.host.move_number, peer.rtt, peer.host.policy, now)
+    peer.moves.note(peer.name, "hint", now)
+    return _send_hint(peer, now) + flush(peer, now)
+
+
+def handle_hint_timeout(peer: Peer, now: Instant) -> list[Output]:
+    if peer.hints is None:
+        return []
+    if not peer.active(now):
+        peer.hints = None
+        peer.moves.conclude(peer.name, "timeout")
+        return []
+    step = peer.hints.handle_timeout(now)
+    outputs: list[Output] = []
+    if step.send:
+        outputs += _send_hint(peer, now)
+    if step.lookup:
+        outputs += want_lookup(peer, "hint unacknowledged")
+        peer.moves.note(peer.name, "lookup", now)
+    return outputs
+
+
+def _send_hint(peer: Peer, now: Instant) -> list[Output]:
+    """To every place where the partner may be: the first answer tells which is right."""
+    if peer.hints is None:
+        return []
+    if peer.sessions.sending(now) is None:
+        peer.want_handshake(now)
+        return []
+    hint = Hint(peer.hints.move_number, peer.host.locators)
+    outputs: list[Output] = []
+    targets = peer.mapping.candidates() if peer.mapping.looked_up else [peer.mapping.current]
+    for locator in targets:
+        if locator is not None:
+            outputs += peer.seal(hint, locator, now)
+    return outputs
+
+
+def handle_hint_ack(peer: Peer, ack: HintAck, source: Locator, now: Instant) -> list[Output]:
+    """The partner knows where we are; its challenge is answered to where the ack came from."""
+    outputs = peer.seal(PathResponse(ack.challenge), source, now)
+    if peer.hints is None or ack.move_number != peer.hints.move_number:
+        return outputs
+    outputs += hint_arrived(peer, now)
+    if source == peer.mapping.current:
+        return outputs + flush(peer, now)
+    if source in peer.mapping.candidates():
+        return outputs + _move_to(peer, source, now)
+    return outputs + peer.challenge([source], now)
+
+
+def hint_arrived(peer: Peer, now: Instant) -> list[Output]:
+    """Our move is known to the partner, by a HintAck or by a handshake that carried it."""
+    peer.hints = None
+    peer.moves.note(peer.name, "ack", now)
+    peer.moves.note(peer.name, "validated", now)
+    peer.moves.conclude(peer.name, "dns" if peer.moves.asked_dns(peer.name) else "acked")
+    return []
+
+
+# --- the peer moved
+
+
+def handle_hint(peer: Peer, hint: Hint, source: Locator, now: Instant) -> list[Output]:
+    """A hint is believed at once when it comes from a locator that it lists (paper section 3.2).
+
+    From elsewhere (NAT, or someone who relays) the sender and the listed locators are
+    challenged: what answers is where the peer is.
+    """
+    mapping, host = peer.mapping, peer.host
+    if hint.move_number < mapping.move_number:
+        host.count("hint_out_of_order")
+        return []
+    # The random bytes of the ack are a challenge of its source.
+    challenge = (
+        peer.challenges.issue(source, now) if usable(source, host.space.subnet, host.locators) else None
+    )
+    ack = HintAck(hint.move_number, challenge or host.random_bytes(CHALLENGE_SIZE))
+    if hint.move_number == mapping.move_number:
+        return peer.seal(ack, source, now)
+    listed = usable_only(hint.locators, host.space.subnet, host.locators)
+    outputs: list[Output] = []
+    if source in listed:
+        mapping.believe(listed, source, hint.move_number)
+        outputs += peer.seal(ack, source, now)
+        outputs += _path_changed(peer, now)
+    else:
+        mapping.believe(listed, mapping.current or source, hint.move_number)
+        peer.listed_answered_at = None
+        outputs += peer.seal(ack, source, now)
+        outputs += peer.challenge([locator for locator in listed if locator != source], now)
+    outputs.append(peer.remember(locators=listed, move_number=hint.move_number))
+    return outputs
+
+
+def handle_foreign_source(peer: Peer, source: Locator, now: Instant) -> list[Output]:
+    """Ask whether the peer is at SOURCE: its newest datagram came from there, ours go elsewhere.
+
+    Data alone never moves a mapping (RFC 9000 section 9.3).
+    """
+    last = peer.probed.get(source)
+    if last is not None and now - last < _PROBE_AGAIN_S:
+        return []
+    if not usable(source, peer.host.space.subnet, peer.host.locators):
+        return []
+    if len(peer.probed) >= _PROBED_MAX:
+        peer.probed.clear()
+    peer.probed[source] = now
+    return peer.challenge([source], now)
+
+
+def handle_path_response(peer: Peer, response: PathResponse, now: Instant) -> list[Output]:
+    """A locator answered its challenge. Listed ones are preferred to others for a second."""
+    answered: Answered | None = peer.challenges.answer(response.data, now)
+    if answered is None:
+        peer.host.count("unknown_path_response")
+        return []
+    peer.rtt.sample(answered.rtt_s)
+    if answered.locator in peer.mapping.locators:
+        peer.listed_answered_at = now
+    elif peer.listed_answered_at is not None and now - peer.listed_answered_at < _LISTED_WINS_S:
+        return []
+    if answered.locator == peer.mapping.current:
+        return flush(peer, now)
+    return _move_to(peer, answered.locator, now)
+
+
+def handle_path_challenge(
+    peer: Peer, challenge: PathChallenge, source: Locator, now: Instant
+) -> list[Output]:
+    return peer.seal(PathResponse(challenge.data), source, now)
+
+
+def _move_to(peer: Peer, locator: Locator, now: Instant) -> list[Output]:
+    peer.mapping.current = locator
+    return _path_changed(peer, now)
+
+
+def _path_changed(peer: Peer, now: Instant) -> list[Output]:
+    """Datagrams go elsewhere from now on; what waited for a path goes too."""
+    peer.liveness.reset()
+    peer.probed.clear()
+    outputs: list[Output] = []
+    if peer.hints is not None:
+        # We moved as well, and only now know where to say so.
+        outputs += _send_hint(peer, now)
+    return outputs + flush(peer, now)
+
+
+# --- what DNS says
+
+
+def handle_lookup(peer: Peer, result: LookupResult, now: Instant) -> list[Output]:
+    """Locators to probe. DNS never moves a mapping by itself, but for profile `paper`.
+
+    A lagging secondary or a forger must not cost a live peer.
+    """
+    peer.lookup_under_way = False
+    host, mapping = peer.host, peer.mapping
+    if result.port is not None:
+        peer.port = result.port
+    named = [Locator(address, peer.port) for address in result.addresses]
+    locators = usable_only(named, host.space.subnet, host.locators)
+    new = mapping.add_looked_up(locators)
+    if host.policy.lookup_before_send and locators and peer.renewing:
+        mapping.current = locators[0]
+    outputs: list[Output] = []
+    if peer.hints is not None and peer.hints.handle_lookup(now).send:
+        outputs += _send_hint(peer, now)
+    if peer.initiator.active:
+        if new:
+            peer.initiator.begin(now)
+    elif new and peer.hints is None:
+        outputs += peer.challenge(mapping.candidates(), now)
+    return outputs + flush(peer, now)

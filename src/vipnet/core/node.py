@@ -1,0 +1,349 @@
+"""The whole protocol of one host, without I/O.
+
+Inputs are handle_... calls with `now`; what is to be done comes back as outputs.
+Ask next_timeout() after each call and serve it with handle_timeout().
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from itertools import count
+
+from vipnet.core import binding, handshakes, inbound, moving, outbound
+from vipnet.core.firstcontact import FirstContact
+from vipnet.core.host import Host
+from vipnet.core.initiator import Initiation
+from vipnet.core.liveness import LivenessStep
+from vipnet.core.moves import MoveLog
+from vipnet.core.outputs import (
+    BindingFailed,
+    BindingReady,
+    Deliver,
+    LookupResult,
+    Output,
+    StoredState,
+    StorePeer,
+    Transmit,
+)
+from vipnet.core.peer import Peer
+from vipnet.core.responder import Responder
+from vipnet.core.session import Session
+from vipnet.core.trust import ListedPeer
+from vipnet.errors import ProtocolError
+from vipnet.policy import LOCATORS_MAX
+from vipnet.types import Fqdn, Instant, Locator
+from vipnet.wire.control import Close, Keepalive
+from vipnet.wire.datagram import DataHeader, is_handshake
+from vipnet.wire.handshake import CookieReply, HandshakeDatagram, HandshakeType, decode_handshake
+from vipnet.wire.inner import Unreachable, icmp_unreachable, parse_ipv4
+
+_ICMP_PER_S = 100  # answers to packets that go nowhere (RFC 1812 section 4.3.2.8)
+
+
+class Node:
+    """Peers, and who is meant by a datagram, a packet, a look-up or a timer."""
+
+    def __init__(self, host: Host, stored: StoredState, listed: Iterable[ListedPeer] = ()) -> None:
+        self.host = host
+        self.peers: dict[Fqdn, Peer] = {}
+        self.moves = MoveLog(first_id=1)
+        self._listed = {peer.name: peer for peer in listed}
+        self._contacts: dict[Fqdn, FirstContact] = {}
+        self._responder = Responder(host, self.peers, self._add_peer)
+        self._due: list[tuple[Instant, int, Peer | FirstContact]] = []
+        self._scheduled: dict[Fqdn, Instant] = {}
+        self._order = count()
+        self._icmp_second, self._icmp_sent = 0, 0
+        self._at_start: list[Output] = list(host.space.load(stored))
+        for known in stored.peers:
+            self._add_peer(known)
+        self._at_start += self._add_listed()
+
+    def start(self, now: Instant) -> list[Output]:
+        """Speak to those who were active partners before the restart, at once."""
+        outputs, self._at_start = self._at_start, []
+        for peer in self.peers.values():
+            outputs += binding.show(peer)
+            if peer.known.active:
+                peer.last_traffic = now
+                peer.want_handshake(now)
+                self._reschedule(peer)
+        return outputs + self._serve_due(now)
+
+    # --- inputs
+
+    def handle_packet(self, packet: bytes, now: Instant) -> list[Output]:
+        """A packet that an application sent to a token. Raise WireError when it is no IPv4 packet."""
+        peer = self.host.remote_tokens.get(packet[16:20])
+        if peer is None:
+            return self._unreachable(packet, Unreachable.HOST, now)
+        local = peer.inbound_addresses[4:]
+        if packet[12:16] != local:
+            self.host.count("foreign_source_address")
+            return self._unreachable(packet, Unreachable.PROHIBITED, now)
+        parse_ipv4(packet)
+        outputs = outbound.handle_packet(peer, packet, now)
+        self._reschedule(peer)
+        return outputs + self._serve_due(now)
+
+    def handle_datagram(self, data: bytes, source: Locator, now: Instant) -> list[Output]:
+        """Raise PeerError for what is not acceptable: count it and go on."""
+        if is_handshake(data):
+            return self._handle_handshake(decode_handshake(data), source, now)
+        header = DataHeader.decode(data)
+        owner, session = self.host.indexes.get(header.receiver_index, (None, None))
+        if not isinstance(owner, Peer) or not isinstance(session, Session):
+            raise ProtocolError("datagram for an unknown session")
+        try:
+            outputs = inbound.handle_sealed(owner, session, data, header.counter, source, now)
+        finally:
+            self._reschedule(owner)
+        return self._finish(outputs, now)
+
+    def handle_locators(self, locators: tuple[Locator, ...], cause: str, now: Instant) -> list[Output]:
+        """This host is now at LOCATORS, best first; () while it is nowhere."""
+        locators = locators[:LOCATORS_MAX]
+        old = self.host.locators
+        if locators == old:
+            return []
+        self.host.locators = locators
+        self.host.next_move_number()
+        self.moves.begin(cause, old, locators, now)
+        outputs: list[Output] = []
+        # Whoever spoke last is the likeliest to wait for us.
+        for peer in sorted(self.peers.values(), key=_last_traffic, reverse=True):
+            outputs += moving.handle_own_move(peer, now)
+            self._reschedule(peer)
+        for contact in self._contacts.values():
+            if contact.initiator.active:
+                contact.initiator.begin(now)
+                self._reschedule(contact)
+        return [*self._finish(outputs, now), self.host.clock]
+
+    def handle_lookup(self, result: LookupResult, now: Instant) -> list[Output]:
+        """The answer to a LookupWanted; every one has to be answered, if only by `failed`."""
+        outputs = self._responder.handle_lookup(result, now)
+        peer = self.peers.get(result.name)
+        if peer is not None:
+            outputs += moving.handle_lookup(peer, result, now)
+            self._reschedule(peer)
+        contact = self._contacts.get(result.name)
+        if contact is not None:
+            port = result.port or self.host.port
+            contact.mapping.add_looked_up(Locator(address, port) for address in result.addresses)
+            self._reschedule(contact)
+        return self._finish(outputs, now)
+
+    def want_binding(self, result: LookupResult, now: Instant) -> list[Output]:
+        """An application asks for a VIP name that DNS said RESULT of, or that is known.
+
+        BindingReady or BindingFailed follows, within policy.resolve_timeout_s.
+        """
+        outputs: list[Output] = []
+        peer = self.peers.get(result.name)
+        if peer is None and result.key is not None:
+            known = StorePeer(result.name, result.key, "dnssec" if result.secure else "dns", contacted=True)
+            peer = self._add_peer(known)
+            outputs.append(known)
+        if peer is None:
+            return outputs + self._want_first_contact(result, now)
+        if not peer.known.contacted:
+            outputs.append(peer.remember(contacted=True))
+        if peer.binding is not None:
+            outputs.append(BindingReady(peer.name, peer.binding.remote_token))
+        else:
+            peer.wanted_until = Instant(now + self.host.policy.resolve_timeout_s)
+            peer.want_handshake(now)
+        outputs += moving.handle_lookup(peer, result, now)
+        self._reschedule(peer)
+        return self._finish(outputs, now)
+
+    def shutdown(self, now: Instant) -> list[Output]:
+        """Tell every partner that our sessions are void from now on."""
+        outputs: list[Output] = []
+        for peer in self.peers.values():
+            if peer.active(now):
+                outputs += peer.seal_to_current(Close("going down"), now)
+        return outputs
+
+    # --- time
+
+    def next_timeout(self) -> Instant | None:
+        return self._due[0][0] if self._due else None
+
+    def handle_timeout(self, now: Instant) -> list[Output]:
+        return self._finish([], now)
+
+    # --- for people
+
+    def peer_of_token(self, packed: bytes) -> Peer | None:
+        return self.host.remote_tokens.get(packed)
+
+    # --- inside
+
+    def _handle_handshake(
+        self, datagram: HandshakeDatagram | CookieReply, source: Locator, now: Instant
+    ) -> list[Output]:
+        if isinstance(datagram, HandshakeDatagram):
+            first = {
+                HandshakeType.IK_INIT: self._responder.handle_ik_init,
+                HandshakeType.XX_1: self._responder.handle_xx_1,
+                HandshakeType.XX_3: self._responder.handle_xx_3,
+            }.get(datagram.type)
+            if first is not None:
+                return self._finish(first(datagram, source, now), now)
+        owner, attempt = self.host.indexes.get(datagram.receiver, (None, None))
+        if owner is None or not isinstance(attempt, Initiation):
+            raise ProtocolError("answer to a handshake that we did not begin")
+        if isinstance(datagram, CookieReply):
+            outputs = owner.handle_cookie(attempt, datagram, source, now)
+        elif isinstance(owner, FirstContact):
+            outputs = self._meet(owner, attempt, datagram, source, now)
+        else:
+            outputs = handshakes.handle_response(owner, attempt, datagram, source, now)
+        self._reschedule(owner)
+        return self._finish(outputs, now)
+
+    def _want_first_contact(self, result: LookupResult, now: Instant) -> list[Output]:
+        listed = self._listed.get(result.name)
+        if listed is None:
+            return [BindingFailed(result.name, "its key is not known")]
+        contact = self._contacts.setdefault(result.name, FirstContact(self.host, listed))
+        contact.mapping.add_looked_up(Locator(address, self.host.port) for address in result.addresses)
+        contact.want(now)
+        self._reschedule(contact)
+        return self._finish([], now)
+
+    def _meet(
+        self,
+        contact: FirstContact,
+        attempt: Initiation,
+        datagram: HandshakeDatagram,
+        source: Locator,
+        now: Instant,
+    ) -> list[Output]:
+        """Message 2 of XX: from now on the peer has a key, and a place in the store."""
+        key = contact.initiator.read_xx_2(attempt, datagram)
+        if key == self.host.public_key:
+            raise ProtocolError(f"{contact.name} answers with our own key")
+        known = StorePeer(contact.name, key, "tofu", contacted=True)
+        peer = self._add_peer(known)
+        peer.mapping.add_looked_up([source])
+        peer.wanted_until = contact.wanted_until
+        step = peer.negotiation.opening(self.host.unix_s)
+        message, completed = contact.initiator.write_xx_3(attempt, datagram, source, step.messages, now)
+        contact.forget([index for index in contact.initiator.stop() if index != attempt.index])
+        del self._contacts[contact.name]
+        outputs: list[Output] = [known, *binding.absorb(peer, step), self.host.clock]
+        outputs.append(Transmit(message, source))
+        return outputs + handshakes.complete(peer, completed, source, now)
+
+    # --- peers
+
+    def _add_peer(self, known: StorePeer) -> Peer:
+        listed = self._listed.get(known.name)
+        psk = bytes(32) if listed is None else listed.psk
+        peer = Peer(self.host, self.moves, known, self.host.space.binding(known.name), psk)
+        self.peers[known.name] = peer
+        return peer
+
+    def _add_listed(self) -> list[Output]:
+        """Peers written down by hand: their keys are the strongest trust there is."""
+        outputs: list[Output] = []
+        for listed in self._listed.values():
+            known = self.peers.get(listed.name)
+            if listed.key is not None and (known is None or known.key != listed.key):
+                stored = StorePeer(listed.name, listed.key, "pinned", locators=listed.locators)
+                self._add_peer(stored)
+                outputs.append(stored)
+            elif known is not None and listed.key is not None and known.known.trust != "pinned":
+                outputs.append(known.remember(trust="pinned"))
+            if known is not None:
+                known.mapping.add_looked_up(listed.locators)
+        return outputs
+
+    def _unreachable(self, packet: bytes, code: Unreachable, now: Instant) -> list[Output]:
+        """Tell the application's kernel, but not for every packet of a flood."""
+        if int(now) != self._icmp_second:
+            self._icmp_second, self._icmp_sent = int(now), 0
+        self._icmp_sent += 1
+        if self._icmp_sent > _ICMP_PER_S:
+            return []
+        # From the token itself: the kernel drops an answer that comes from its own address.
+        answer = icmp_unreachable(packet, code, packet[16:20])
+        return [] if answer is None else [Deliver(answer)]
+
+    # --- timers
+
+    def _finish(self, outputs: list[Output], now: Instant) -> list[Output]:
+        """What became due by an input is done before it returns."""
+        outputs += self._serve_due(now)
+        report = self.moves.take_report()
+        if report is not None:
+            outputs.append(report)
+        return outputs
+
+    def _reschedule(self, owner: Peer | FirstContact) -> None:
+        """Keep the earliest deadline of OWNER in the heap; a wake-up too early does no harm."""
+        at = owner.next_timeout()
+        scheduled = self._scheduled.get(owner.name)
+        if at is not None and (scheduled is None or at < scheduled):
+            self._scheduled[owner.name] = at
+            heapq.heappush(self._due, (at, next(self._order), owner))
+
+    def _serve_due(self, now: Instant) -> list[Output]:
+        outputs: list[Output] = []
+        while self._due and self._due[0][0] <= now:
+            at, _, owner = heapq.heappop(self._due)
+            if self._scheduled.get(owner.name) != at:
+                continue  # an earlier deadline took its place
+            del self._scheduled[owner.name]
+            if isinstance(owner, Peer):
+                outputs += self._serve_peer(owner, now)
+            elif owner.name in self._contacts:
+                outputs += self._serve_contact(owner, now)
+            self._reschedule(owner)
+        return outputs
+
+    def _serve_peer(self, peer: Peer, now: Instant) -> list[Output]:
+        outputs: list[Output] = []
+        if _is_due(peer.wanted_until, now):
+            outputs += handshakes.fail_wanted(peer, f"{peer.name} does not answer")
+        if _is_due(peer.initiator.next_timeout(), now):
+            outputs += handshakes.handle_initiator_timeout(peer, now)
+        outputs += moving.handle_hint_timeout(peer, now)
+        for step in peer.liveness.handle_timeout(now):
+            outputs += self._serve_liveness(peer, step, now)
+        if _is_due(peer.negotiation.next_timeout(), now):
+            outputs += binding.apply(peer, peer.negotiation.handle_timeout(self.host.unix_s, now), now)
+        handshakes.forget_indexes(peer, [old.local_index for old in peer.sessions.handle_timeout(now)])
+        if _is_due(peer.active_ends(), now):
+            outputs.append(peer.remember(active=False))
+        return outputs
+
+    def _serve_liveness(self, peer: Peer, step: LivenessStep, now: Instant) -> list[Output]:
+        match step:
+            case LivenessStep.KEEPALIVE:
+                return peer.seal_to_current(Keepalive(), now)
+            case LivenessStep.PROBE:
+                return peer.challenge(peer.mapping.candidates(), now)
+            case LivenessStep.DEAD:
+                # The peer may be elsewhere, or have lost its session: ask DNS, and shake hands anew.
+                peer.want_handshake(now)
+                return outbound.want_lookup(peer, "path is dead")
+
+    def _serve_contact(self, contact: FirstContact, now: Instant) -> list[Output]:
+        outputs = contact.handle_timeout(now)
+        if _is_due(contact.wanted_until, now):
+            contact.wanted_until = None
+            outputs.append(BindingFailed(contact.name, f"{contact.name} does not answer"))
+        return outputs
+
+
+def _is_due(at: Instant | None, now: Instant) -> bool:
+    return at is not None and now >= at
+
+
+def _last_traffic(peer: Peer) -> float:
+    return peer.last_traffic or 0.0

@@ -1,0 +1,61 @@
+"""The way of a packet out: from an application to sealed datagrams."""
+
+from __future__ import annotations
+
+from vipnet.core.mapping import lease_expired
+from vipnet.core.outputs import LookupWanted, Output
+from vipnet.core.peer import Peer
+from vipnet.types import Instant
+from vipnet.wire.datagram import KIND_IPV4
+
+
+def handle_packet(peer: Peer, packet: bytes, now: Instant) -> list[Output]:
+    """PACKET, whose addresses are the pair's tokens, is for PEER."""
+    outputs: list[Output] = touch(peer, now)
+    session, current = peer.sessions.sending(now), peer.mapping.current
+    if lease_expired(peer.mapping.last_heard, now, peer.host.policy) and peer.sessions.newest is not None:
+        outputs += _renew_lease(peer)
+        if peer.host.policy.lookup_before_send and peer.lookup_under_way:
+            peer.backlog.append(packet)
+            return outputs
+    if session is None or current is None or not peer.host.locators:
+        peer.backlog.append(packet)
+        if session is None:
+            peer.want_handshake(now)
+        return outputs
+    peer.liveness.sent_data(now)
+    outputs.append(peer.transmit(session, packet, KIND_IPV4, current))
+    if session.wants_rekey(now):
+        peer.want_handshake(now)
+    return outputs
+
+
+def flush(peer: Peer, now: Instant) -> list[Output]:
+    """Send what waited for a key or a path, if there is both."""
+    session, current = peer.sessions.sending(now), peer.mapping.current
+    if session is None or current is None or not peer.host.locators or not len(peer.backlog):
+        return []
+    peer.liveness.sent_data(now)
+    return [peer.transmit(session, packet, KIND_IPV4, current) for packet in peer.backlog.take_all()]
+
+
+def touch(peer: Peer, now: Instant) -> list[Output]:
+    """Traffic with PEER: it is on the Active Partner List, after a restart too."""
+    peer.last_traffic = now
+    return [] if peer.known.active else [peer.remember(active=True)]
+
+
+def _renew_lease(peer: Peer) -> list[Output]:
+    """No packet from the peer for T seconds: ask DNS, once (paper section 3.2)."""
+    if peer.renewing:
+        return []
+    peer.renewing = True
+    return want_lookup(peer, "lease expired")
+
+
+def want_lookup(peer: Peer, reason: str) -> list[Output]:
+    """Ask the peer's own name servers, unless that is under way."""
+    if peer.lookup_under_way:
+        return []
+    peer.lookup_under_way = True
+    return [LookupWanted(peer.name, reason, authoritative=True)]

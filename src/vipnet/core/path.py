@@ -1,0 +1,42 @@
+"""Path challenges under way to one peer (RFC 9000 section 8.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from vipnet.policy import CHALLENGE_SIZE
+from vipnet.types import Instant, Locator
+
+_OUTSTANDING_MAX = 32
+_VALID_S = 5.0  # an answer that takes longer proves nothing of the path now
+
+
+class Answered(Struct, frozen=True):
+    """LOCATOR was challenged and answered after `rtt_s` seconds."""
+
+    locator: Locator
+    rtt_s: float
+
+
+class Challenges:
+    """Which random bytes were sent where and when; bounded, the oldest are forgotten."""
+
+    def __init__(self, random_bytes: Callable[[int], bytes]) -> None:
+        self._random_bytes = random_bytes
+        self._sent: dict[bytes, tuple[Locator, Instant]] = {}
+
+    def issue(self, locator: Locator, now: Instant) -> bytes:
+        if len(self._sent) >= _OUTSTANDING_MAX:
+            del self._sent[next(iter(self._sent))]
+        data = self._random_bytes(CHALLENGE_SIZE)
+        self._sent[data] = (locator, now)
+        return data
+
+    def answer(self, data: bytes, now: Instant) -> Answered | None:
+        """The challenge that DATA answers; None when it is unknown, late or answered before."""
+        locator, sent_at = self._sent.pop(data, (None, now))
+        if locator is None or now - sent_at > _VALID_S:
+            return None
+        return Answered(locator, now - sent_at)

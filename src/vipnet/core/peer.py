@@ -1,0 +1,153 @@
+"""One peer: everything this host knows of it and has under way with it.
+
+The state lives here; what happens to it stands in `outbound`, `moving`,
+`handshakes` and `inbound`. A part that wants something done at once arms its
+timer for `now`: the node serves what is due before it returns.
+"""
+
+from __future__ import annotations
+
+from msgspec import structs
+
+from vipnet.core.backlog import Backlog
+from vipnet.core.hints import HintSender
+from vipnet.core.host import Host
+from vipnet.core.initiator import Initiation, Initiator
+from vipnet.core.liveness import Liveness
+from vipnet.core.mapping import Mapping
+from vipnet.core.moves import MoveLog
+from vipnet.core.negotiation import Negotiation
+from vipnet.core.outputs import Output, StoreBinding, StorePeer, Transmit
+from vipnet.core.path import Challenges
+from vipnet.core.rtt import RttEstimator
+from vipnet.core.session import Session, Sessions
+from vipnet.policy import DEFAULT_PORT
+from vipnet.types import Fqdn, Instant, Locator, PublicKey
+from vipnet.wire import control
+from vipnet.wire.datagram import KIND_CONTROL
+from vipnet.wire.handshake import CookieReply
+
+
+class Peer:
+    """A host that we speak to, or did, or were told of.
+
+    known         what is stored of it; key and trust included
+    negotiation   of the two tokens; roles follow from who has the lower key
+    hints         the hint of our last move, until it is acknowledged
+    last_traffic  when a packet last went to it or came from it (the paper's Active Partner List)
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        moves: MoveLog,
+        known: StorePeer,
+        binding: StoreBinding | None,
+        psk: bytes = bytes(32),
+    ) -> None:
+        self.host, self.moves, self.known, self.psk = host, moves, known, psk
+        we_are_lower = host.public_key < known.key
+        self.rtt = RttEstimator(host.policy)
+        self.negotiation = Negotiation(host.name, known.name, we_are_lower, host.space, host.policy, binding)
+        self.mapping = Mapping(known.locators, known.move_number)
+        self.sessions = Sessions(we_are_lower=we_are_lower)
+        self.initiator = Initiator(host, known.name, self.rtt)
+        self.challenges = Challenges(host.random_bytes)
+        self.liveness = Liveness(self.rtt, host.policy)
+        self.backlog = Backlog(host.policy)
+        self.hints: HintSender | None = None
+        self.port = known.locators[0].port if known.locators else DEFAULT_PORT
+        self.boot_id: bytes | None = None
+        self.inbound_addresses = b""  # source and destination of every packet from the peer
+
+        self.last_traffic: Instant | None = None
+        self.wanted_until: Instant | None = None  # an application waits for the token
+        self.lookup_under_way = False
+        self.renewing = False  # the lease ran out and DNS was asked once
+        self.moved_at: Instant | None = None  # our move, until data of the peer arrives again
+        self.probed: dict[Locator, Instant] = {}  # unlisted sources that were challenged, and when
+        self.listed_answered_at: Instant | None = None
+        self.rx_bytes = self.tx_bytes = 0
+
+    @property
+    def name(self) -> Fqdn:
+        return self.known.name
+
+    @property
+    def key(self) -> PublicKey:
+        return self.known.key
+
+    @property
+    def binding(self) -> StoreBinding | None:
+        """The pair of tokens that applications may see."""
+        return self.negotiation.binding
+
+    @property
+    def away(self) -> bool:
+        """Whether nothing was heard within the lease (or ever)."""
+        return self.sessions.newest is None
+
+    def active(self, now: Instant) -> bool:
+        """Whether there was traffic during the last T seconds (paper section 3.2)."""
+        return self.last_traffic is not None and now - self.last_traffic < self.host.policy.lease_s
+
+    def remember(self, **changes: object) -> StorePeer:
+        """Change what is stored of the peer; the output has to be carried out."""
+        self.known = structs.replace(self.known, **changes)
+        return self.known
+
+    # --- sealing
+
+    def seal(self, message: control.ControlMessage, to: Locator, now: Instant) -> list[Output]:
+        """MESSAGE under the current session, [] when there is none."""
+        session = self.sessions.sending(now)
+        if session is None:
+            return []
+        return [self.transmit(session, control.encode(message), KIND_CONTROL, to)]
+
+    def seal_to_current(self, message: control.ControlMessage, now: Instant) -> list[Output]:
+        current = self.mapping.current
+        return [] if current is None else self.seal(message, current, now)
+
+    def transmit(self, session: Session, body: bytes, kind: int, to: Locator) -> Transmit:
+        datagram = session.seal(body, kind)
+        self.tx_bytes += len(datagram)
+        return Transmit(datagram, to)
+
+    def challenge(self, locators: list[Locator], now: Instant) -> list[Output]:
+        """Ask each of LOCATORS whether the peer is there."""
+        outputs: list[Output] = []
+        if self.sessions.sending(now) is not None:
+            for locator in locators:
+                outputs += self.seal(control.PathChallenge(self.challenges.issue(locator, now)), locator, now)
+        return outputs
+
+    def handle_cookie(
+        self, attempt: Initiation, reply: CookieReply, source: Locator, now: Instant
+    ) -> list[Output]:
+        """The peer is under load: the same try again, with the cookie."""
+        return [Transmit(self.initiator.read_cookie(attempt, reply, now), source)]
+
+    # --- time
+
+    def want_handshake(self, now: Instant) -> None:
+        if not self.initiator.active:
+            self.initiator.begin(now)
+
+    def active_ends(self) -> Instant | None:
+        """When the peer leaves the Active Partner List, if it is stored as being on it."""
+        if not self.known.active or self.last_traffic is None:
+            return None
+        return Instant(self.last_traffic + self.host.policy.lease_s)
+
+    def next_timeout(self) -> Instant | None:
+        deadlines = (
+            self.initiator.next_timeout(),
+            self.liveness.next_timeout(),
+            self.sessions.next_timeout(),
+            self.negotiation.next_timeout(),
+            None if self.hints is None else self.hints.next_timeout(),
+            self.wanted_until,
+            self.active_ends(),
+        )
+        return min((at for at in deadlines if at is not None), default=None)

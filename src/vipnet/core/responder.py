@@ -1,0 +1,282 @@
+"""Handshakes that others begin: whom to answer, and when.
+
+A stranger gets nothing until DNS has vouched for the name it claims: its init is
+held meanwhile. Everything it can make us keep or compute is bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from vipnet.core import binding, handshakes
+from vipnet.core.host import Host
+from vipnet.core.locators import usable
+from vipnet.core.outputs import LogEvent, LookupResult, LookupWanted, Output, StorePeer, Transmit
+from vipnet.core.peer import Peer
+from vipnet.core.session import Arrival, Session
+from vipnet.crypto.cookie import CookieJar, add_macs, verify_mac1
+from vipnet.crypto.noise import IKPSK2, XX, NoiseHandshake, prologue
+from vipnet.crypto.transport import Cipher, choose_cipher, transport_keys
+from vipnet.errors import PeerError, ProtocolError
+from vipnet.types import Fqdn, Instant, Locator, PublicKey
+from vipnet.wire.control import TokenMessage
+from vipnet.wire.handshake import (
+    HandshakeDatagram,
+    HandshakeType,
+    InitPayload,
+    ResponsePayload,
+    StalePayload,
+    decode_init_payload,
+    encode_payload,
+)
+
+_HELD_S = 10.0  # the initiator has tried again several times by then
+_XX_PENDING_MAX = 64
+_XX_PENDING_S = 10.0
+_WARN_AGAIN_S = 60.0
+
+
+class _Claim(Struct, frozen=True):
+    """A whole, authentic init: KEY has it that its host is called payload.name."""
+
+    payload: InitPayload
+    key: PublicKey
+    noise: NoiseHandshake
+    datagram: HandshakeDatagram
+    source: Locator
+    own_index: int | None  # of an XX handshake
+
+
+class Responder:
+    """`peers` and `add_peer` are the node's."""
+
+    def __init__(self, host: Host, peers: dict[Fqdn, Peer], add_peer: Callable[[StorePeer], Peer]) -> None:
+        self._host, self._peers, self._add_peer = host, peers, add_peer
+        self._jar = CookieJar(host.random_bytes(32))
+        self._held: dict[tuple[Fqdn, PublicKey], tuple[_Claim, Instant]] = {}
+        self._refused: dict[tuple[Fqdn, PublicKey], Instant] = {}
+        self._warned: dict[Fqdn, Instant] = {}
+        self._xx: dict[int, tuple[NoiseHandshake, Instant]] = {}
+        self._second, self._inits = 0, 0
+
+    # --- first messages
+
+    def handle_ik_init(self, datagram: HandshakeDatagram, source: Locator, now: Instant) -> list[Output]:
+        """Message 1 of IK. Raise PeerError when it is not for us or not allowed."""
+        host = self._host
+        if not verify_mac1(host.public_key, datagram):
+            raise ProtocolError("init for another key")
+        if not usable(source, host.space.subnet, host.locators):
+            raise ProtocolError(f"init from {source}")
+        if self._under_load(now) and not self._jar.verify_mac2(datagram, source, now):
+            return self._cookie(datagram, source, host.public_key, now)
+        noise = NoiseHandshake(
+            IKPSK2,
+            initiator=False,
+            static=host.private_key,
+            ephemeral=host.random_bytes(32),
+            prologue=prologue(IKPSK2),
+        )
+        payload = decode_init_payload(noise.read(datagram.noise))
+        return self._decide(_claim(payload, noise, datagram, source, None), now)
+
+    def handle_xx_1(self, datagram: HandshakeDatagram, source: Locator, now: Instant) -> list[Output]:
+        """Message 1 of XX: answered only where configured, and after a cookie."""
+        host = self._host
+        if not host.accept.xx:
+            raise ProtocolError("XX is not accepted here")
+        if not verify_mac1(None, datagram) or not usable(source, host.space.subnet, host.locators):
+            raise ProtocolError(f"XX init from {source}")
+        if not self._jar.verify_mac2(datagram, source, now):
+            return self._cookie(datagram, source, None, now)
+        self._forget_old_xx(now)
+        noise = NoiseHandshake(
+            XX,
+            initiator=False,
+            static=host.private_key,
+            ephemeral=host.random_bytes(32),
+            prologue=prologue(XX),
+        )
+        noise.read(datagram.noise)
+        index = host.new_index()
+        self._xx[index] = (noise, now)
+        answer = HandshakeDatagram(HandshakeType.XX_2, index, datagram.sender, noise.write(b""))
+        return [Transmit(add_macs(answer, None).encode(), source)]
+
+    def handle_xx_3(self, datagram: HandshakeDatagram, source: Locator, now: Instant) -> list[Output]:
+        """Message 3 of XX: now we know who it is."""
+        noise, begun_at = self._xx.get(datagram.receiver, (None, now))
+        if noise is None or now - begun_at > _XX_PENDING_S:
+            raise ProtocolError("XX message 3 without its message 2")
+        if not verify_mac1(self._host.public_key, datagram):
+            raise ProtocolError("XX message 3 for another key")
+        payload = decode_init_payload(noise.read(datagram.noise))
+        del self._xx[datagram.receiver]
+        return self._decide(_claim(payload, noise, datagram, source, datagram.receiver), now)
+
+    # --- whom to answer
+
+    def _decide(self, claim: _Claim, now: Instant) -> list[Output]:
+        name, host = claim.payload.name, self._host
+        if claim.key == host.public_key or name == host.name:
+            raise ProtocolError("somebody else with our own key or name")
+        peer = self._peers.get(name)
+        if peer is not None:
+            if peer.key != claim.key:
+                host.count("key_changed")
+                return self._warn_changed(peer, claim.key, now)
+            return self._answer(peer, claim, now)
+        if not host.accept.allows(name):
+            host.count("not_accepted")
+            raise ProtocolError(f"{name} may not open a session to us (accept.from)")
+        # By name and key: a false claim must not stand in the way of the true host.
+        refused_at = self._refused.get((name, claim.key))
+        if refused_at is not None and now - refused_at < host.policy.refused_cache_s:
+            raise ProtocolError(f"DNS did not vouch for {name} a moment ago")
+        self._forget_old_claims(now)
+        asked = any(held_name == name for held_name, _ in self._held)
+        if (name, claim.key) not in self._held and len(self._held) >= host.policy.pending_inits:
+            host.count("pending_inits_full")
+            return []
+        self._held[name, claim.key] = (claim, now)
+        return [] if asked else [LookupWanted(name, "who claims this name")]
+
+    def handle_lookup(self, result: LookupResult, now: Instant) -> list[Output]:
+        """DNS said which key NAME has: answer the init that waits for it, or forget it."""
+        claims = [claim for (name, _), (claim, _) in self._held.items() if name == result.name]
+        self._held = {held: value for held, value in self._held.items() if held[0] != result.name}
+        if result.failed:
+            return []
+        outputs: list[Output] = []
+        for claim in claims:
+            try:
+                outputs += self._handle_verdict(claim, result, now)
+            except PeerError as error:
+                fields = {"peer": result.name, "error": str(error)}
+                outputs.append(LogEvent("accept.failed", fields, "warning"))
+        return outputs
+
+    def _handle_verdict(self, claim: _Claim, result: LookupResult, now: Instant) -> list[Output]:
+        if result.name in self._peers:
+            return self._decide(claim, now)
+        if result.key != claim.key:
+            self._refused[result.name, claim.key] = now
+            self._host.count("not_vouched_for")
+            fields = {"peer": result.name, "from": str(claim.source), "dns_has_key": result.key is not None}
+            return [LogEvent("accept.refused", fields, "warning")]
+        known = StorePeer(result.name, claim.key, "dnssec" if result.secure else "dns")
+        peer = self._add_peer(known)
+        if result.port is not None:
+            peer.port = result.port
+        return [known, *self._answer(peer, claim, now)]
+
+    # --- answers
+
+    def _answer(self, peer: Peer, claim: _Claim, now: Instant) -> list[Output]:
+        if claim.own_index is not None:
+            return self._finish_xx(peer, claim, claim.own_index, now)
+        host, payload, noise = self._host, claim.payload, claim.noise
+        noise.psk = peer.psk
+        if payload.timestamp <= peer.known.timestamp:
+            host.count("stale_init")
+            stale = noise.write(encode_payload(StalePayload(peer.known.timestamp)))
+            return [self._respond(claim, host.new_index(), stale)]
+        cipher = choose_cipher(payload.ciphers, host.has_aes)
+        outputs: list[Output] = []
+        replies: list[TokenMessage] = []
+        for message in payload.tokens:
+            step = peer.negotiation.handle(message, host.unix_s, now, provisional=True)
+            outputs += binding.absorb(peer, step)
+            replies += step.messages
+        response = ResponsePayload(
+            name=host.name,
+            boot_id=host.boot_id,
+            cipher=cipher,
+            locators=host.locators,
+            move_number=host.move_number,
+            observed=claim.source,
+            tokens=tuple(replies[:4]),
+        )
+        message_2 = noise.write(encode_payload(response))
+        session = Session(
+            local_index=host.new_index(),
+            remote_index=claim.datagram.sender,
+            keys=transport_keys(noise.chaining_key, cipher),
+            cipher=cipher,
+            begun_at=now,
+            begun_by_us=False,
+            boot_id=payload.boot_id,
+            arrival=Arrival(payload, host.move_number),
+        )
+        outputs += handshakes.install(peer, session, now)
+        return [*outputs, self._respond(claim, session.local_index, message_2)]
+
+    def _respond(self, claim: _Claim, index: int, message: bytes) -> Transmit:
+        answer = HandshakeDatagram(HandshakeType.IK_RESPONSE, index, claim.datagram.sender, message)
+        return Transmit(add_macs(answer, claim.key).encode(), claim.source)
+
+    def _finish_xx(self, peer: Peer, claim: _Claim, index: int, now: Instant) -> list[Output]:
+        """Message 3 proved both the key and that the handshake is fresh: the session is usable at once."""
+        session = Session(
+            local_index=index,
+            remote_index=claim.datagram.sender,
+            keys=transport_keys(claim.noise.chaining_key, Cipher.CHACHA20_POLY1305),
+            cipher=Cipher.CHACHA20_POLY1305,
+            begun_at=now,
+            begun_by_us=False,
+            boot_id=claim.payload.boot_id,
+            arrival=Arrival(claim.payload, 0),
+        )
+        outputs = handshakes.install(peer, session, now)
+        outputs += handshakes.confirm(peer, session, claim.source, now)
+        for message in claim.payload.tokens:
+            outputs += binding.apply(peer, peer.negotiation.handle(message, self._host.unix_s, now), now)
+        return outputs
+
+    def _cookie(
+        self, datagram: HandshakeDatagram, source: Locator, own_key: PublicKey | None, now: Instant
+    ) -> list[Output]:
+        self._host.count("cookies_sent")
+        reply = self._jar.seal_reply(datagram, source, own_key, self._host.random_bytes(24), now)
+        return [Transmit(reply.encode(), source)]
+
+    # --- bounds
+
+    def _under_load(self, now: Instant) -> bool:
+        if int(now) != self._second:
+            self._second, self._inits = int(now), 0
+        self._inits += 1
+        return self._inits > self._host.policy.stranger_inits_per_s
+
+    def _warn_changed(self, peer: Peer, key: PublicKey, now: Instant) -> list[Output]:
+        """Like a changed SSH host key: refused, and said so, but not for every datagram."""
+        last = self._warned.get(peer.name)
+        if last is not None and now - last < _WARN_AGAIN_S:
+            return []
+        self._warned[peer.name] = now
+        fields = {"peer": peer.name, "known_key": peer.key.hex(), "offered_key": key.hex()}
+        return [LogEvent("trust.key_changed", fields, "warning")]
+
+    def _forget_old_claims(self, now: Instant) -> None:
+        self._held = {name: held for name, held in self._held.items() if now - held[1] < _HELD_S}
+        cache_s = self._host.policy.refused_cache_s
+        recent = {name: at for name, at in self._refused.items() if now - at < cache_s}
+        self._refused = dict(list(recent.items())[-self._host.policy.pending_inits :])
+
+    def _forget_old_xx(self, now: Instant) -> None:
+        recent = [(index, xx) for index, xx in self._xx.items() if now - xx[1] < _XX_PENDING_S]
+        self._xx = dict(recent[-_XX_PENDING_MAX + 1 :])
+
+
+def _claim(
+    payload: InitPayload,
+    noise: NoiseHandshake,
+    datagram: HandshakeDatagram,
+    source: Locator,
+    own_index: int | None,
+) -> _Claim:
+    key = noise.remote_static
+    assert key is not None  # noqa: S101 - the message read last carries it
+    return _Claim(payload, key, noise, datagram, source, own_index)

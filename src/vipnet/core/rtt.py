@@ -1,0 +1,41 @@
+"""Round-trip time, as TCP estimates it (RFC 6298 section 2)."""
+
+from __future__ import annotations
+
+from vipnet.policy import Policy
+
+
+class RttEstimator:
+    """Smoothed RTT and its variation, seconds; `policy.initial_rtt_s` before the first sample."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self.srtt_s: float | None = None
+        self._variation_s = 0.0
+
+    def sample(self, rtt_s: float) -> None:
+        if rtt_s < 0:
+            return
+        if self.srtt_s is None:
+            self.srtt_s, self._variation_s = rtt_s, rtt_s / 2
+        else:
+            self._variation_s = 0.75 * self._variation_s + 0.25 * abs(self.srtt_s - rtt_s)
+            self.srtt_s = 0.875 * self.srtt_s + 0.125 * rtt_s
+
+    @property
+    def rtt_s(self) -> float:
+        return self._policy.initial_rtt_s if self.srtt_s is None else self.srtt_s
+
+    @property
+    def rto_s(self) -> float:
+        """Wait so long for an answer before sending again."""
+        variation_s = self.rtt_s / 2 if self.srtt_s is None else self._variation_s
+        return max(self.rtt_s + 4 * variation_s, self._policy.rto_min_s)
+
+    @property
+    def hint_timeout_s(self) -> float:
+        """Wait so long for a HintAck before DNS is asked (paper section 4: 500 ms, always)."""
+        policy = self._policy
+        if policy.hint_timeout_fixed:
+            return policy.hint_timeout_s
+        return min(max(3 * self.rtt_s, policy.hint_timeout_min_s), policy.hint_timeout_s)

@@ -1,0 +1,173 @@
+"""Sessions: a pair of keys with one peer, and which of several is used.
+
+A new session never takes the old one's place for receiving: what is on its way
+under the old key still opens for OLD_KEY_S seconds.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from vipnet.crypto.replay import ReplayWindow
+from vipnet.crypto.transport import Cipher, OpeningKey, SealingKey
+from vipnet.errors import ProtocolError
+from vipnet.policy import OLD_KEY_S, REJECT_AFTER_COUNT, REJECT_AFTER_S, REKEY_AFTER_COUNT, REKEY_AFTER_S
+from vipnet.types import Instant
+from vipnet.wire.handshake import InitPayload
+
+_CROSSING_S = 5.0  # two handshakes begun within this are crossing, not one after the other
+_UNCONFIRMED_MAX = 4
+
+
+class Arrival(Struct, frozen=True):
+    """The init a responder's session came from; in force with its first sealed datagram.
+
+    told_move  the move number of ours that the response told the peer
+    """
+
+    payload: InitPayload
+    told_move: int
+
+
+class Session:
+    """Keys, counters and replay window of one handshake.
+
+    local_index   in datagrams to us; remote_index in datagrams to the peer
+    begun_by_us   we were the initiator
+    confirmed     the peer proved that it has the keys: only then may we send
+    sent          datagrams sealed so far: the next counter
+    """
+
+    def __init__(
+        self,
+        *,
+        local_index: int,
+        remote_index: int,
+        keys: tuple[bytes, bytes],
+        cipher: Cipher,
+        begun_at: Instant,
+        begun_by_us: bool,
+        boot_id: bytes,
+        arrival: Arrival | None = None,
+    ) -> None:
+        sealing, opening = keys if begun_by_us else (keys[1], keys[0])
+        self.local_index, self.remote_index = local_index, remote_index
+        self.begun_at, self.begun_by_us, self.boot_id = begun_at, begun_by_us, boot_id
+        self.confirmed = begun_by_us
+        self.arrival = arrival
+        self.sent = 0
+        self._sealing = SealingKey(sealing, cipher)
+        self._opening = OpeningKey(opening, cipher)
+        self.window = ReplayWindow()
+
+    def seal(self, body: bytes, kind: int) -> bytes:
+        """A whole datagram; its counter is never used again."""
+        counter = self.sent
+        self.sent = counter + 1
+        return self._sealing.seal(self.remote_index, counter, body + bytes((kind,)))
+
+    def open(self, datagram: bytes, counter: int) -> bytes:
+        """The plaintext of DATAGRAM, body and kind.
+
+        Raise ProtocolError for a replay, CryptoError when the seal does not verify.
+        """
+        if not self.window.is_fresh(counter):
+            raise ProtocolError("replayed or too old datagram")
+        plaintext = self._opening.open(datagram)
+        self.window.mark(counter)
+        if not plaintext:
+            raise ProtocolError("sealed datagram without a kind")
+        return plaintext
+
+    def may_send(self, now: Instant) -> bool:
+        return self.confirmed and now - self.begun_at < REJECT_AFTER_S and self.sent < REJECT_AFTER_COUNT
+
+    def wants_rekey(self, now: Instant) -> bool:
+        return now - self.begun_at >= REKEY_AFTER_S or self.sent >= REKEY_AFTER_COUNT
+
+
+class Sessions:
+    """The sessions with one peer: one to send under, all to receive under.
+
+    we_are_lower  our static key is the lower one: of two crossing handshakes both
+                  ends send under the one that the lower key began
+    """
+
+    def __init__(self, *, we_are_lower: bool) -> None:
+        self._we_are_lower = we_are_lower
+        self._sending: Session | None = None
+        self._unconfirmed: list[Session] = []
+        self._old: list[tuple[Session, Instant]] = []  # and when its key is forgotten
+
+    def sending(self, now: Instant) -> Session | None:
+        """The session to seal under, None when a handshake is needed first."""
+        session = self._sending
+        return session if session is not None and session.may_send(now) else None
+
+    @property
+    def newest(self) -> Session | None:
+        return self._sending
+
+    def add(self, session: Session, now: Instant) -> list[Session]:
+        """Take a new session in; return those that are pushed out and receive no more."""
+        if session.confirmed:
+            self._promote(session, now)
+            return []
+        self._unconfirmed.append(session)
+        pushed_out = self._unconfirmed[:-_UNCONFIRMED_MAX]
+        del self._unconfirmed[:-_UNCONFIRMED_MAX]
+        return pushed_out
+
+    def confirm(self, session: Session, now: Instant) -> None:
+        """The peer's first datagram under SESSION was opened."""
+        session.confirmed = True
+        self._unconfirmed.remove(session)
+        self._promote(session, now)
+
+    def drop_all(self) -> list[Session]:
+        dropped = self.all()
+        self._sending = None
+        self._unconfirmed, self._old = [], []
+        return dropped
+
+    def next_timeout(self) -> Instant | None:
+        deadlines = [until for _, until in self._old]
+        deadlines += [Instant(session.begun_at + REJECT_AFTER_S) for session in self._unconfirmed]
+        if self._sending is not None:
+            deadlines.append(Instant(self._sending.begun_at + REJECT_AFTER_S))
+        return min(deadlines, default=None)
+
+    def handle_timeout(self, now: Instant) -> list[Session]:
+        """Forget keys whose time is over; return their sessions."""
+        if self._sending is not None and now >= self._sending.begun_at + REJECT_AFTER_S:
+            self._retire(self._sending, now)
+            self._sending = None
+        over = [session for session, until in self._old if now >= until]
+        over += [session for session in self._unconfirmed if now >= session.begun_at + REJECT_AFTER_S]
+        self._old = [(session, until) for session, until in self._old if session not in over]
+        self._unconfirmed = [session for session in self._unconfirmed if session not in over]
+        return over
+
+    def all(self) -> list[Session]:
+        sending = [] if self._sending is None else [self._sending]
+        return sending + self._unconfirmed + [session for session, _ in self._old]
+
+    def _promote(self, session: Session, now: Instant) -> None:
+        current = self._sending
+        if current is not None and self._loses_crossing(session, current):
+            self._retire(session, now)
+            return
+        if current is not None:
+            self._retire(current, now)
+        self._sending = session
+
+    def _loses_crossing(self, new: Session, current: Session) -> bool:
+        crossing = (
+            new.begun_by_us != current.begun_by_us
+            and new.boot_id == current.boot_id
+            and abs(new.begun_at - current.begun_at) < _CROSSING_S
+        )
+        return crossing and current.begun_by_us == self._we_are_lower
+
+    def _retire(self, session: Session, now: Instant) -> None:
+        self._old.append((session, Instant(now + OLD_KEY_S)))
