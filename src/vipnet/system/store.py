@@ -5,15 +5,16 @@ One file, one process: the daemon holds SQLite's exclusive lock as long as it ru
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from vipnet.core.outputs import (
     DropBinding,
@@ -27,7 +28,7 @@ from vipnet.core.outputs import (
     StoreQuarantine,
 )
 from vipnet.errors import ConfigError, HostError
-from vipnet.types import Locator, Token
+from vipnet.types import Token
 
 SCHEMA_VERSION: Final = 1
 _SCHEMA: Final = """
@@ -40,7 +41,7 @@ CREATE TABLE host (
 ) STRICT;
 CREATE TABLE peer (
     name TEXT PRIMARY KEY,
-    key BLOB NOT NULL,
+    key BLOB NOT NULL CHECK (length(key) = 32),
     trust TEXT NOT NULL,
     timestamp INTEGER NOT NULL,
     locators TEXT NOT NULL, -- JSON: [["192.0.2.1", 5847], ...]
@@ -63,7 +64,7 @@ CREATE TABLE quarantine (
 ) STRICT, WITHOUT ROWID;
 INSERT INTO host VALUES (1, 0, 0, NULL);
 """
-_LOCATORS = msgspec.json.Decoder(tuple[Locator, ...])
+Row = TypeVar("Row", StorePeer, StoreBinding, StoreQuarantine)
 
 
 class Store:
@@ -122,44 +123,27 @@ class Store:
             host = self._db.execute("SELECT timestamp, move_number, own_token FROM host").fetchone()
             try:
                 return StoredState(
-                    clock=StoreClock(host[0], host[1]),
-                    own_token=None if host[2] is None else _token(host[2]),
-                    peers=[self._peer(row) for row in self._rows("peer", "name")],
-                    bindings=[self._binding(row) for row in self._rows("binding", "name")],
-                    quarantine=[self._quarantine(row) for row in self._rows("quarantine", "token")],
+                    clock=StoreClock(*host[:2]),
+                    own_token=None if host[2] is None else Token(IPv4Address(host[2])),
+                    peers=self._rows("peer", StorePeer),
+                    bindings=self._rows("binding", StoreBinding),
+                    quarantine=self._rows("quarantine", StoreQuarantine),
                 )
-            except (ValueError, TypeError, msgspec.MsgspecError) as error:
+            except (ValueError, TypeError) as error:  # msgspec's are ValueErrors
                 raise sqlite3.DatabaseError(str(error)) from None
 
-    def _rows(self, table: str, order: str) -> list[Any]:
-        return self._db.execute(f"SELECT * FROM {table} ORDER BY {order}").fetchall()  # noqa: S608 - our words
-
-    @staticmethod
-    def _peer(row: tuple[Any, ...]) -> StorePeer:
-        name, key, trust, timestamp, locators, move_number, active, contacted = row
-        return msgspec.convert(
-            StorePeer(
-                name,
-                key,
-                trust,
-                timestamp,
-                _LOCATORS.decode(locators),
-                move_number,
-                bool(active),
-                bool(contacted),
-            ),
-            StorePeer,
-        )
-
-    @staticmethod
-    def _binding(row: tuple[Any, ...]) -> StoreBinding:
-        name, local, remote, generation, accepted, expires_at = row
-        return StoreBinding(name, _token(local), _token(remote), generation, bool(accepted), expires_at)
-
-    @staticmethod
-    def _quarantine(row: tuple[Any, ...]) -> StoreQuarantine:
-        token, name, until = row
-        return StoreQuarantine(_token(token), name, until)
+    def _rows(self, table: str, kind: type[Row]) -> list[Row]:
+        """All rows, by primary key. A table's columns are the fields of its struct."""
+        cursor = self._db.execute(f"SELECT * FROM {table} ORDER BY 1")  # noqa: S608 - our own words
+        columns = [description[0] for description in cursor.description]
+        rows = []
+        for values in cursor:
+            fields = dict(zip(columns, values, strict=True))
+            if "locators" in fields:
+                fields["locators"] = msgspec.json.decode(fields["locators"])
+            # Not strict: SQLite has 0 and 1 for bool.
+            rows.append(msgspec.convert(fields, kind, strict=False, dec_hook=_from_column))
+        return rows
 
     def apply(self, outputs: Sequence[StoreOutput]) -> None:
         """Write OUTPUTS, all or none; on return they are on the disk.
@@ -173,53 +157,34 @@ class Store:
                 self._write(output)
 
     def _write(self, output: StoreOutput) -> None:
-        execute = self._db.execute
         match output:
-            case StoreClock():
-                execute(
-                    "UPDATE host SET timestamp = ?, move_number = ?", (output.timestamp, output.move_number)
-                )
-            case StoreOwnToken():
-                execute("UPDATE host SET own_token = ?", (str(output.token),))
+            case StoreClock(timestamp, move_number):
+                self._db.execute("UPDATE host SET timestamp = ?, move_number = ?", (timestamp, move_number))
+            case StoreOwnToken(token):
+                self._db.execute("UPDATE host SET own_token = ?", (str(token),))
             case StorePeer():
-                execute(
-                    "REPLACE INTO peer VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        output.name,
-                        output.key,
-                        output.trust,
-                        output.timestamp,
-                        msgspec.json.encode(output.locators).decode(),
-                        output.move_number,
-                        output.active,
-                        output.contacted,
-                    ),
-                )
-            case DropPeer():
-                execute("DELETE FROM peer WHERE name = ?", (output.name,))
+                self._replace("peer", output)
             case StoreBinding():
-                execute(
-                    "REPLACE INTO binding VALUES (?, ?, ?, ?, ?, ?)",
-                    (
-                        output.name,
-                        str(output.local_token),
-                        str(output.remote_token),
-                        output.generation,
-                        output.accepted,
-                        output.expires_at,
-                    ),
-                )
-            case DropBinding():
-                execute("DELETE FROM binding WHERE name = ?", (output.name,))
+                self._replace("binding", output)
             case StoreQuarantine():
-                execute(
-                    "REPLACE INTO quarantine VALUES (?, ?, ?)", (str(output.token), output.name, output.until)
-                )
+                self._replace("quarantine", output)
+            case DropPeer(name):
+                self._db.execute("DELETE FROM peer WHERE name = ?", (name,))
+            case DropBinding(name):
+                self._db.execute("DELETE FROM binding WHERE name = ?", (name,))
+
+    def _replace(self, table: str, row: Struct) -> None:
+        columns = {name: _column(value) for name, value in msgspec.structs.asdict(row).items()}
+        names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+        self._db.execute(
+            f"REPLACE INTO {table} ({names}) VALUES ({marks})",  # noqa: S608 - our own words
+            tuple(columns.values()),
+        )
 
     def close(self) -> None:
         self._db.close()
 
-    @contextmanager
+    @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         self._db.execute("BEGIN IMMEDIATE")
         try:
@@ -230,7 +195,7 @@ class Store:
                 self._db.execute("ROLLBACK")
             raise
 
-    @contextmanager
+    @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         """SQLite's errors and the system's as a HostError that says what to do."""
         try:
@@ -262,8 +227,19 @@ def _mend(path: Path, error: sqlite3.Error) -> str:
 def _create_private(path: Path) -> None:
     """Who talks to whom is nobody else's business: neither directory nor file is for others."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    # Only if it is new: closing a file drops all locks that this process has on it.
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
-def _token(text: str) -> Token:
-    return Token(IPv4Address(text))
+def _column(value: Any) -> Any:  # noqa: ANN401 - whatever a field holds, whatever SQLite takes
+    if isinstance(value, IPv4Address):
+        return str(value)
+    return msgspec.json.encode(value).decode() if isinstance(value, tuple) else value
+
+
+def _from_column(kind: type, value: Any) -> Any:  # noqa: ANN401 - as above
+    """Inverse of _column for what msgspec does not know; raise ValueError."""
+    if kind is IPv4Address and isinstance(value, str):
+        return IPv4Address(value)
+    raise ValueError(f"no {kind.__name__}: {value!r}")
