@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import dpkt
+import pytest
+import pytun
+import trio
+from tests.fakes import FakeTun
+from tests.netns import Namespace, namespace
+from tests.support import need
+
+from vipnet.errors import HostError
+from vipnet.system.tun import PacketDevice, TunDevice
+
+BOUND_S = 10.0
+
+
+def udp(source: str, destination: str, payload: bytes) -> bytes:
+    datagram = dpkt.udp.UDP(sport=1000, dport=2000, data=payload)
+    datagram.ulen = len(datagram)
+    return bytes(
+        dpkt.ip.IP(
+            src=IPv4Address(source).packed,
+            dst=IPv4Address(destination).packed,
+            p=dpkt.ip.IP_PROTO_UDP,
+            data=datagram,
+        )
+    )
+
+
+def test_packets_go_both_ways() -> None:
+    async def main(space: Namespace) -> None:
+        device = TunDevice("tun7", 1400)
+        space.ip("addr add 240.0.0.1/32 dev tun7\nroute add 240.0.0.0/4 dev tun7")
+        application = trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM)
+        with application, trio.fail_after(BOUND_S):
+            await application.bind(("240.0.0.1", 2000))
+            await application.sendto(b"out", ("240.0.0.2", 1000))
+            heard = dpkt.ip.IP(await device.receive())
+            assert (heard.src, heard.dst, bytes(heard.data.data)) == (b"\xf0\0\0\1", b"\xf0\0\0\2", b"out")
+            packet = udp("240.0.0.2", "240.0.0.1", b"in")
+            for form in (packet, memoryview(packet)):
+                assert device.send(form)
+                assert await application.recvfrom(99) == (b"in", ("240.0.0.2", 1000))
+            assert not device.send(b"\xff is no version of IP")
+            assert not device.send(b"")
+        device.close()
+
+    with namespace() as space:
+        space.call(lambda: trio.run(main, space))
+
+
+def test_the_interface_is_as_asked_for_and_ends_with_close() -> None:
+    def inside(space: Namespace) -> None:
+        device = TunDevice("tun7", 1380)
+        assert (device.name, device.index) == ("tun7", device.index)
+        shown = space.run("ip", "addr", "show", "tun7")
+        assert "mtu 1380" in shown
+        assert "UP,LOWER_UP" in shown
+        assert "inet6" not in shown, "no IPv6 inside"
+        device.close()
+        device.close()
+        assert "tun7" not in space.run("ip", "link")
+        TunDevice("tun7", 1380).close()
+
+    with namespace() as space:
+        space.call(lambda: inside(space))
+
+
+def test_receive_ends_when_the_interface_does() -> None:
+    async def close_while_receiving() -> None:
+        device = TunDevice("tun7", 1400)
+        with trio.fail_after(BOUND_S):
+            async with trio.open_nursery() as nursery:
+
+                async def receive() -> None:
+                    with pytest.raises(trio.ClosedResourceError):
+                        await device.receive()
+
+                nursery.start_soon(receive)
+                await trio.testing.wait_all_tasks_blocked()
+                device.close()
+            with pytest.raises(trio.ClosedResourceError):
+                await device.receive()
+
+    async def deleted_by_hand(space: Namespace) -> None:
+        device = TunDevice("tun7", 1400)
+        space.ip("link delete tun7")
+        with trio.fail_after(BOUND_S), pytest.raises(HostError, match="tun7 is gone"):
+            await device.receive()
+        assert not device.send(udp("240.0.0.2", "240.0.0.1", b""))
+        device.close()
+
+    with namespace() as space:
+        space.call(lambda: trio.run(close_while_receiving))
+        space.call(lambda: trio.run(deleted_by_hand, space))
+
+
+def test_a_cancelled_receive_loses_nothing() -> None:
+    async def main(space: Namespace) -> None:
+        device = TunDevice("tun7", 1400)
+        space.ip("addr add 240.0.0.1/32 dev tun7\nroute add 240.0.0.0/4 dev tun7")
+        application = trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM)
+        with application, trio.fail_after(BOUND_S):
+            await application.sendto(b"kept", ("240.0.0.2", 1000))
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await device.receive()
+            assert scope.cancelled_caught
+            assert (await device.receive()).endswith(b"kept")
+        device.close()
+
+    with namespace() as space:
+        space.call(lambda: trio.run(main, space))
+
+
+def test_a_device_that_is_not_ours_is_left_alone() -> None:
+    def inside(space: Namespace) -> None:
+        space.ip("tuntap add mode tun name tun7")
+        with pytest.raises(HostError, match=r"exists already, and is not ours: .*`ip link delete tun7`"):
+            TunDevice("tun7", 1400)
+        with pytest.raises(HostError, match="exists already"):
+            TunDevice("lo", 1400)
+        assert "tun7" in space.run("ip", "link")
+
+    with namespace() as space:
+        space.call(lambda: inside(space))
+
+
+def test_a_killed_daemon_leaves_no_device() -> None:
+    code = (
+        "from vipnet.system.tun import TunDevice; d = TunDevice('tun7', 1400); print('up', flush=1); input()"
+    )
+    with namespace() as space:
+        daemon = subprocess.Popen(
+            ["ip", "netns", "exec", space.name, sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with daemon:
+            assert daemon.stdout is not None
+            assert daemon.stdout.readline() == "up\n"
+            assert "tun7" in space.run("ip", "link")
+            daemon.kill()
+        space.call(lambda: TunDevice("tun7", 1400).close())
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOENT, "`modprobe tun`"),
+        (errno.ENODEV, "`modprobe tun`"),
+        (errno.EPERM, "CAP_NET_ADMIN"),
+        (errno.EACCES, "CAP_NET_ADMIN"),
+        (errno.EBUSY, "exists already"),
+        (errno.EINVAL, "another kind"),
+        (errno.EMFILE, "Too many open files"),
+    ],
+)
+def test_refusals_say_what_to_do(monkeypatch: pytest.MonkeyPatch, number: int, words: str) -> None:
+    def refuse(**_: object) -> None:
+        raise pytun.Error(number, "Too many open files" if number == errno.EMFILE else "?")
+
+    monkeypatch.setattr(pytun, "TunTapDevice", refuse)
+    with pytest.raises(HostError) as caught:
+        TunDevice("tun7", 1400)
+    assert words in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+def test_a_name_that_is_too_long() -> None:
+    need(Path("/dev/net/tun").exists(), "/dev/net/tun")
+    with pytest.raises(HostError, match="too long"):
+        TunDevice("sixteen-letters-", 1400)
+
+
+def test_the_fake_does_the_same() -> None:
+    async def main() -> None:
+        fake = FakeTun()
+        device: PacketDevice = fake
+        fake.outgoing.send_nowait(b"out")
+        assert await device.receive() == b"out"
+        assert device.send(memoryview(b"in"))
+        assert fake.delivered == [b"in"]
+        fake.refuses = True
+        assert not device.send(b"in")
+        device.close()
+        with pytest.raises(trio.ClosedResourceError):
+            await device.receive()
+
+    trio.run(main)

@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+import trio
+from tests.fakes import FakeSockets, FakeWire
+from tests.netns import Namespace, namespace, veth
+
+from vipnet.errors import HostError
+from vipnet.system import udp
+from vipnet.system.udp import DatagramSockets, UdpSockets
+from vipnet.types import Locator
+
+BOUND_S = 10.0
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        with trio.fail_after(BOUND_S):
+            await main()
+
+    trio.run(bounded)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("with_source", [False, True])
+def test_datagrams_go_both_ways(host: str, with_source: bool) -> None:
+    async def main() -> None:
+        one, other = UdpSockets(0), UdpSockets(0)
+        source = host if with_source else None
+        for payload in (b"", b"x", bytes(9000), memoryview(b"view")):
+            assert one.send(payload, Locator(host, other.port), source) is None
+            assert await other.receive() == (payload, Locator(host, one.port))
+        assert other.send(b"back", Locator(host, one.port), source) is None
+        assert await one.receive() == (b"back", Locator(host, other.port))
+        one.close()
+        other.close()
+
+    run(main)
+
+
+def test_the_source_is_the_one_asked_for() -> None:
+    async def main() -> None:
+        one, other = UdpSockets(0), UdpSockets(0)
+        for source in ("127.0.0.2", "127.0.0.3"):
+            assert one.send(b"x", Locator("127.0.0.1", other.port), source) is None
+            assert await other.receive() == (b"x", Locator(source, one.port))
+        one.close()
+        other.close()
+
+    run(main)
+
+
+def test_both_families_are_heard_at_once() -> None:
+    async def main() -> None:
+        one, other = UdpSockets(0), UdpSockets(0)
+        for host in ("127.0.0.1", "::1", "127.0.0.1", "::1"):
+            assert one.send(host.encode(), Locator(host, other.port), None) is None
+        heard = [await other.receive() for _ in range(4)]
+        assert sorted(payload for payload, _ in heard) == [b"127.0.0.1"] * 2 + [b"::1"] * 2
+        one.close()
+        other.close()
+
+    run(main)
+
+
+def test_what_cannot_be_sent_is_a_value() -> None:
+    async def main() -> None:
+        sockets = UdpSockets(0)
+        own = Locator("127.0.0.1", sockets.port)
+        assert isinstance(sockets.send(b"", own, "192.0.2.1"), OSError), "not our address"
+        assert isinstance(sockets.send(b"", own, "::1"), OSError), "the other family"
+        assert isinstance(sockets.send(b"", own, "nonsense"), OSError)
+        assert isinstance(sockets.send(bytes(65_508), own, None), OSError), "too long"
+        assert isinstance(sockets.send(b"", Locator("0.0.0.0", 0), None), OSError)
+        error = sockets.send(bytes(70_000), Locator("::1", sockets.port), "::1")
+        assert error is not None
+        assert error.errno == errno.EMSGSIZE
+        sockets.close()
+        assert isinstance(sockets.send(b"", own, None), OSError), "closed"
+
+    run(main)
+
+
+def test_an_icmp_error_does_not_break_receiving() -> None:
+    async def main() -> None:
+        sockets = UdpSockets(0)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            port = nobody.getsockname()[1]
+        for _ in range(3):  # "port unreachable" comes back
+            sockets.send(b"x", Locator("127.0.0.1", port), "127.0.0.1")
+        sockets.send(b"still here", Locator("127.0.0.1", sockets.port), None)
+        assert (await sockets.receive())[0] == b"still here"
+        sockets.close()
+
+    run(main)
+
+
+def test_close_ends_receive() -> None:
+    async def main() -> None:
+        sockets = UdpSockets(0)
+
+        async def receive() -> None:
+            with pytest.raises(trio.ClosedResourceError):
+                await sockets.receive()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive)
+            await trio.testing.wait_all_tasks_blocked()
+            sockets.close()
+        sockets.close()
+        await receive()
+
+    run(main)
+
+
+def test_a_cancelled_receive_loses_nothing() -> None:
+    async def main() -> None:
+        sockets = UdpSockets(0)
+        assert sockets.send(b"kept", Locator("127.0.0.1", sockets.port), None) is None
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await sockets.receive()
+        assert scope.cancelled_caught
+        assert (await sockets.receive())[0] == b"kept"
+        sockets.close()
+
+    run(main)
+
+
+def test_a_busy_port_is_said_and_nothing_is_left_open() -> None:
+    first = UdpSockets(0)
+    for family, host in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+        with pytest.raises(HostError, match=rf"UDP port {first.port} is in use: .*\[transport\] port"):
+            UdpSockets(first.port)
+        first.close()
+        with socket.socket(family, socket.SOCK_DGRAM) as other:
+            if family == socket.AF_INET6:
+                other.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            other.bind((host, first.port))
+            with pytest.raises(HostError, match="in use"):
+                UdpSockets(first.port)
+        first = UdpSockets(first.port)  # nothing of the failures holds it
+    first.close()
+
+
+def test_known_sources_are_not_parsed_again_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(udp, "_CACHE_MAX", 2)
+
+    async def main() -> None:
+        one, other = UdpSockets(0), UdpSockets(0)
+
+        async def heard_from(source: str) -> Locator:
+            assert one.send(b"", Locator("127.0.0.1", other.port), source) is None
+            return (await other.receive())[1]
+
+        first = await heard_from("127.0.0.2")
+        assert await heard_from("127.0.0.2") is first
+        for i in range(3, 9):
+            assert (await heard_from(f"127.0.0.{i}")).host == f"127.0.0.{i}"
+            assert len(other._known) <= 2
+        one.close()
+        other.close()
+
+    run(main)
+
+
+def test_what_no_answer_can_reach_is_dropped_and_counted() -> None:
+    async def main(space: Namespace) -> None:
+        with trio.fail_after(BOUND_S):
+            sockets = UdpSockets(5847)
+            with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as other:
+                address = socket.getaddrinfo("fe80::1%eth0", 5847, type=socket.SOCK_DGRAM)[0][4]
+                other.sendto(b"from fe80::2", address)
+            assert sockets.send(b"end", Locator("::1", 5847), None) is None
+            assert (await sockets.receive())[0] == b"end"
+            assert sockets.lost == 1
+            sockets.close()
+
+    with namespace() as space:
+        veth(space, "eth0", space, "eth1")
+        space.ip("link set eth0 addrgenmode none up\nlink set eth1 addrgenmode none up")
+        space.ip("addr add fe80::1/64 dev eth0 nodad")
+        space.call(lambda: trio.run(main, space))
+
+
+def test_a_source_leaves_by_its_own_interface() -> None:
+    """The better route is by eth0; a datagram from eth1's address has to leave by eth1 all the same."""
+
+    def inside() -> None:
+        sockets = UdpSockets(5847)
+        peer = Locator("10.9.9.9", 5847)
+        for index in (1, 0):
+            source = f"10.0.{index}.1"
+            sockets.use_interfaces({source: socket.if_nametoindex(f"eth{index}")})
+            assert sockets.send(b"x", peer, source) is None
+        sockets.close()
+
+    def sent_by(space: Namespace, interface: str) -> int:
+        return int(space.run("cat", f"/sys/class/net/{interface}/statistics/tx_packets"))
+
+    with namespace() as space, namespace() as there:
+        for i in (0, 1):
+            veth(space, f"eth{i}", there, f"eth{i}")
+            there.ip(f"link set eth{i} up")
+            space.ip(
+                f"link set eth{i} addrgenmode none up\naddr add 10.0.{i}.1/24 dev eth{i}\n"
+                f"route add default via 10.0.{i}.2 metric {i + 1}\n"
+                f"neigh add 10.0.{i}.2 lladdr 02:00:00:00:00:0{i} dev eth{i}"
+            )
+        before = sent_by(space, "eth0"), sent_by(space, "eth1")
+        space.call(inside)
+        assert (sent_by(space, "eth0"), sent_by(space, "eth1")) == (before[0] + 1, before[1] + 1)
+
+
+def test_without_ipv6_there_is_ipv4() -> None:
+    async def main() -> None:
+        with trio.fail_after(BOUND_S):
+            sockets = UdpSockets(0)
+            own = Locator("127.0.0.1", sockets.port)
+            assert sockets.send(b"x", own, None) is None
+            assert await sockets.receive() == (b"x", own)
+            assert isinstance(sockets.send(b"x", Locator("2001:db8::1", 1), None), OSError)
+            sockets.close()
+
+    def disable() -> None:
+        Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1")
+        trio.run(main)
+
+    with namespace() as space:
+        space.call(disable)
+
+
+def test_options_of_the_outer_header() -> None:
+    sockets = UdpSockets(0, dscp=46)
+    ipv4, ipv6 = sockets._sockets[False], sockets._sockets[True]
+    assert ipv4.getsockopt(socket.IPPROTO_IP, socket.IP_TTL) == 64
+    assert ipv4.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) == 46 << 2
+    assert ipv4.getsockopt(socket.IPPROTO_IP, udp._IP_MTU_DISCOVER) == udp._PMTUDISC_DONT
+    assert ipv6.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS) == 64
+    assert ipv6.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS) == 46 << 2
+    assert ipv6.getsockopt(socket.IPPROTO_IPV6, udp._IPV6_MTU_DISCOVER) == udp._PMTUDISC_DONT
+    sockets.close()
+
+
+def test_the_fake_does_the_same() -> None:
+    async def main() -> None:
+        wire = FakeWire()
+        at_home, abroad, server = (Locator(f"192.0.2.{i}", 5847) for i in (1, 2, 3))
+        mover, other = FakeSockets(wire, at_home), FakeSockets(wire, server)
+        sockets: DatagramSockets = mover
+        assert sockets.send(b"1", server, None) is None
+        assert await other.receive() == (b"1", at_home)
+        mover.locators = (abroad,)
+        assert other.send(b"lost", at_home, None) is None
+        assert isinstance(sockets.send(b"2", server, at_home.host), OSError)
+        assert sockets.send(b"2", server, abroad.host) is None
+        assert await other.receive() == (b"2", abroad)
+        sockets.close()
+        with pytest.raises(trio.ClosedResourceError):
+            await sockets.receive()
+
+    run(main)
