@@ -32,6 +32,7 @@ from vipnet.core.outputs import (
     LookupWanted,
     MoveReport,
     Output,
+    PathAnswered,
     StoreBinding,
     StoreClock,
     StoredState,
@@ -365,6 +366,8 @@ class SimHost:
                     self.failed.pop(output.name, None)
                 case BindingFailed():
                     self.failed[output.name] = output.reason
+                case PathAnswered():
+                    pass
                 case UseLocalToken():
                     self.local_tokens.add(output)
                 case MoveReport():

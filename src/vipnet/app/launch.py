@@ -11,6 +11,7 @@ import fcntl
 import os
 import select
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -29,8 +30,11 @@ LOCK_NAME: Final = "vipnet.pid"
 LOG_NAME: Final = "vipnet.log"
 READY_S: Final = 10.0  # a name server that answers at all takes an update in less
 STOP_S: Final = 5.0  # from "down" to the end of the process; then SIGTERM, and after as long SIGKILL
+# -P: as root, nothing is to be imported from wherever the user stands.
+_PROGRAM: Final = (sys.executable, "-P", "-m", "vipnet")
 _POLL_S: Final = 0.02
-_LOCK_TRIES: Final = 10  # who asks whether one runs holds the lock for a moment
+# `struct flock` of fcntl(2): the whole file, for one. Asking whether it is held does not take it.
+_WHOLE_FILE: Final = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
 
 # --- one daemon a run directory
@@ -46,8 +50,12 @@ def run_lock(run_dir: Path) -> Iterator[None]:
         reason = f"run_dir = {run_dir}: {error.strerror}"
         raise HostError(f"{reason}; vipnet runs as root, or set run_dir to a directory of yours") from None
     try:
-        if not _try_lock(lock):
-            raise HostError(f"already running as process {_read_pid(lock)}: `vipnet down` stops it")
+        try:
+            fcntl.fcntl(lock, fcntl.F_OFD_SETLK, _WHOLE_FILE)
+        except (BlockingIOError, PermissionError):  # EAGAIN or EACCES, says fcntl(2)
+            reason = f"already running as process {_read_pid(lock)}"
+            raise HostError(f"{reason}: `vipnet down` stops it") from None
+        os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         yield
         os.ftruncate(lock, 0)
@@ -62,22 +70,10 @@ def running_pid(run_dir: Path) -> int | None:
     except OSError:
         return None
     try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _read_pid(lock)
+        (held,) = struct.unpack_from("h", fcntl.fcntl(lock, fcntl.F_OFD_GETLK, _WHOLE_FILE))
+        return None if held == fcntl.F_UNLCK else _read_pid(lock)
     finally:
         os.close(lock)
-    return None
-
-
-def _try_lock(lock: int) -> bool:
-    for _ in range(_LOCK_TRIES):
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(lock, 0)
-            return True
-        time.sleep(_POLL_S)
-    return False
 
 
 def _read_pid(lock: int) -> int | None:
@@ -90,9 +86,9 @@ def _read_pid(lock: int) -> int | None:
 
 def run(config: Config) -> None:
     """Be the daemon until it is told to stop; raise what stops it."""
-    from vipnet.app.daemon import run_daemon
-
     with run_lock(config.run_dir):
+        from vipnet.app.daemon import run_daemon
+
         trio.run(run_daemon, config)
 
 
@@ -106,18 +102,17 @@ def start(config_path: Path, *, within_s: float = READY_S) -> bool:
     run_dir = config.run_dir
     deadline = time.monotonic() + within_s
     child: subprocess.Popen[bytes] | None = None
-    started = False
     while True:
         # One that is stopping holds the lock until it is gone; then it is our turn.
         if child is None and running_pid(run_dir) is None:
-            child, started = _spawn(config_path, run_dir), True
+            child = _spawn(config_path, run_dir)
         status = _status(run_dir)
         if status is not None and status["state"] == "ready":
-            return started
+            return child is not None and running_pid(run_dir) == child.pid
         if child is not None and child.poll() is not None:
             if running_pid(run_dir) is None:
                 raise _start_failure(child.returncode, run_dir / LOG_NAME)
-            child, started = None, False  # another `up` was faster
+            child = None  # another `up` was faster
         if time.monotonic() > deadline:
             raise NotReadyError(f"started, but not ready after {within_s:g} s: {missing_part(status)}")
         time.sleep(_POLL_S)
@@ -134,8 +129,7 @@ def _spawn(config_path: Path, run_dir: Path) -> subprocess.Popen[bytes]:
         raise HostError(f"{path}: {error.strerror}; vipnet is started as root: use sudo") from None
     try:
         return subprocess.Popen(
-            # -P: as root, nothing is to be imported from wherever the user stands.
-            [sys.executable, "-P", "-m", "vipnet", "run", "--config", str(config_path.absolute())],
+            [*_PROGRAM, "run", "--config", str(config_path.absolute())],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vipnet.core.hints import HintSender
 from vipnet.core.locators import usable, usable_only
 from vipnet.core.outbound import flush, want_lookup
-from vipnet.core.outputs import LookupResult, Output
+from vipnet.core.outputs import LookupResult, Output, PathAnswered
 from vipnet.core.path import Answered
 from vipnet.core.peer import Peer
 from vipnet.policy import CHALLENGE_SIZE
@@ -154,13 +154,14 @@ def handle_path_response(peer: Peer, response: PathResponse, now: Instant) -> li
         peer.host.count("unknown_path_response")
         return []
     peer.rtt.sample(answered.rtt_s)
+    outputs: list[Output] = [PathAnswered(peer.name, answered.locator, answered.rtt_s)]
     if answered.locator in peer.mapping.locators:
         peer.listed_answered_at = now
     elif peer.listed_answered_at is not None and now - peer.listed_answered_at < _LISTED_WINS_S:
-        return []
+        return outputs
     if answered.locator == peer.mapping.current:
-        return flush(peer, now)
-    return _move_to(peer, answered.locator, now)
+        return outputs + flush(peer, now)
+    return outputs + _move_to(peer, answered.locator, now)
 
 
 def handle_path_challenge(

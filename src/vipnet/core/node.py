@@ -159,6 +159,18 @@ class Node:
         self._reschedule(peer)
         return self._finish(outputs, now)
 
+    def probe(self, name: Fqdn, now: Instant) -> list[Output]:
+        """Challenge the peer where it is now; PathAnswered follows if it is there."""
+        peer = self.peers.get(name)
+        if peer is None:
+            return []
+        current = peer.mapping.current
+        outputs = peer.challenge([] if current is None else [current], now)
+        if not outputs:
+            peer.want_handshake(now)
+        self._reschedule(peer)
+        return self._finish(outputs, now)
+
     def shutdown(self, now: Instant) -> list[Output]:
         """Tell every partner that our sessions are void from now on."""
         outputs: list[Output] = []
@@ -174,11 +186,6 @@ class Node:
 
     def handle_timeout(self, now: Instant) -> list[Output]:
         return self._finish([], now)
-
-    # --- for people
-
-    def peer_of_token(self, packed: bytes) -> Peer | None:
-        return self.host.remote_tokens.get(packed)
 
     # --- inside
 

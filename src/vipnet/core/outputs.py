@@ -81,6 +81,14 @@ class BindingFailed(Struct, frozen=True):
     reason: str
 
 
+class PathAnswered(Struct, frozen=True):
+    """A challenge to NAME at LOCATOR was answered: `vipnet ping` waits for it."""
+
+    name: Fqdn
+    locator: Locator
+    rtt_s: float
+
+
 # --- addresses of this host
 
 
@@ -209,6 +217,7 @@ Output = (
     | LookupWanted
     | BindingReady
     | BindingFailed
+    | PathAnswered
     | UseLocalToken
     | StoreOutput
     | MoveReport

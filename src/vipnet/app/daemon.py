@@ -1,0 +1,387 @@
+"""The daemon: what it holds, in the order it is taken, and the one nursery tree.
+
+    run_daemon
+     |- engine      tun0 <-> node <-> UDP, timers, look-ups
+     |- netwatch -> _follow_network -> publishing first, then hints
+     |- publishing
+     |- resolver    for the applications of this host
+     |- control     for the command line
+     `- signals
+
+A part that fails ends the tree, and with it the daemon, with its reason. Whatever
+was taken is given back on the way out, in reverse.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from vipnet import __version__
+from vipnet.app import leftovers, report
+from vipnet.app.config import Config
+from vipnet.app.control import SOCKET_NAME, serve_control
+from vipnet.app.engine import Engine
+from vipnet.app.keys import load_key
+from vipnet.app.nameservice import NameService
+from vipnet.app.publishing import PublishLoop
+from vipnet.app.texts import is_address
+from vipnet.core.host import Host
+from vipnet.core.node import Node
+from vipnet.core.outputs import StoreOwnToken
+from vipnet.core.tokens import TokenSpace
+from vipnet.core.trust import AcceptPolicy, ListedPeer
+from vipnet.errors import ConfigError, HostError, PublishError
+from vipnet.names.desired import Desired
+from vipnet.names.records import CapabilityRecord
+from vipnet.publish import Publisher
+from vipnet.publish.rfc2136 import Rfc2136
+from vipnet.publish.tsigkey import load_tsig_key
+from vipnet.system import netwatch, routes
+from vipnet.system.lookup import Lookup
+from vipnet.system.resolver import Resolver
+from vipnet.system.store import Store
+from vipnet.system.tun import TunDevice
+from vipnet.system.udp import UdpSockets
+from vipnet.types import Fqdn, Instant, Locator, Token, parse_name
+
+_STORE_NAME: Final = "state.db"
+_PING_S: Final = 3.0
+_CHECK_RETRY_S: Final = 0.1
+_UNPUBLISH_S: Final = 3.0
+
+log = logging.getLogger(__name__)
+
+
+def now() -> Instant:
+    return Instant(time.clock_gettime(time.CLOCK_BOOTTIME))
+
+
+async def run_daemon(config: Config) -> None:
+    """Run until SIGTERM, SIGINT or `down`. Raise VipnetError when a part cannot start or fails."""
+    with contextlib.ExitStack() as held:
+        await Daemon(config, held).run()
+
+
+class Daemon:
+    """Everything is taken in the constructor: what cannot be had is an error before anything runs."""
+
+    def __init__(self, config: Config, held: contextlib.ExitStack) -> None:
+        self.config = config
+        private_key = load_key(config.key_file)
+        publisher_key = _tsig_key(config)
+        listed = tuple(_listed(config))
+        blocked = routes.overlapping_route(config.tun.subnet, {config.tun.interface})
+        if blocked is not None:
+            raise HostError(
+                f"[tun] subnet = {config.tun.subnet} overlaps the route {blocked}: "
+                "set another subnet, the same on all your devices"
+            )
+        self._resolv_conf = leftovers.resolv_conf(config)
+        self._resolv_conf.restore()
+        self._store = held.enter_context(contextlib.closing(Store(config.state_dir / _STORE_NAME)))
+        sockets = UdpSockets(config.transport.port, dscp=config.transport.dscp)
+        held.enter_context(contextlib.closing(sockets))
+        # Before tun0: without it a packet to a token would leave in clear while there is no tun0.
+        routes.install_unreachable(config.tun.subnet)
+        self._keep_unreachable = False
+        held.callback(self._remove_unreachable)
+        tun = held.enter_context(contextlib.closing(TunDevice(config.tun.interface, config.tun.mtu)))
+
+        self.node = self._make_node(private_key, listed)
+        own = self.own_token()
+        routes.configure_tun(tun.name, own, config.tun.subnet, config.tun.mtu)
+        upstreams = config.dns.upstreams
+        self.lookup = Lookup(
+            lambda: upstreams or [Locator(host, 53) for host in self._resolv_conf.upstreams()],
+            own=config.dns.listen,
+        )
+        self.engine = Engine(
+            self.node,
+            tun=tun,
+            sockets=sockets,
+            store=self._store,
+            lookup=self.lookup,
+            use_local_token=lambda local, remote: routes.use_local_token(tun.name, local, remote),
+            now=now,
+        )
+        self.names = NameService(
+            own_name=config.name,
+            own_token=self.own_token,
+            lookup=self.lookup,
+            known=self._known,
+            stored=lambda name: name in self.node.peers,
+            name_of=self._name_of,
+            bind=self.engine.bind,
+            dns=config.dns,
+        )
+        self._resolver = Resolver(config.dns.listen, self.names.answer)
+        publisher = None if publisher_key is None else self._make_publisher(publisher_key)
+        self.publishing = PublishLoop(publisher, self._desired, published=self._handle_published)
+        self._resolver_up = self._in_dns = self._stopping = self._was_ready = False
+        self._dns_ms: dict[int, float] = {}
+        self._nursery: trio.Nursery | None = None
+
+    # --- parts
+
+    def _make_node(self, private_key: bytes, listed: tuple[ListedPeer, ...]) -> Node:
+        config = self.config
+        stored = self._store.load()
+        space = TokenSpace(config.tun.subnet, config.tun.exclude)
+        host = Host(
+            config.name,
+            private_key,
+            policy=config.mobility.policy(),
+            space=space,
+            accept=AcceptPolicy(config.accept.from_, config.accept.xx),
+            random_bytes=os.urandom,
+            unix_us=lambda: time.time_ns() // 1000,
+            clock=stored.clock,
+            has_aes=_has_aes(),
+            port=config.transport.port,
+        )
+        node = Node(host, stored, listed)
+        own = space.choose_own(config.name, time.time())
+        if own != stored.own_token:
+            self._store.apply([StoreOwnToken(own)])
+        return node
+
+    def _make_publisher(self, key: Any) -> Publisher:  # noqa: ANN401 - dns.tsig.Key
+        publish = self.config.publish
+
+        async def primary() -> Any:  # noqa: ANN401 - Primary
+            return await self.lookup.primary(
+                self.config.name, server=publish.server, port=publish.port, zone=publish.zone
+            )
+
+        return Rfc2136(self.lookup.ask, primary, key)
+
+    def _desired(self, addresses: tuple[str, ...]) -> Desired:
+        record = CapabilityRecord(self.node.host.public_key, self.config.transport.port)
+        return Desired(self.config.name, addresses, record, self.config.publish.ttl)
+
+    # --- the tree
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self._stop_on_signal, nursery.cancel_scope)
+            await nursery.start(self.engine.run)
+            await nursery.start(self._resolver.run)
+            self._resolver_up = True
+            if self.config.dns.hook != "none":
+                self._resolv_conf.take()
+            updates, news = trio.open_memory_channel[netwatch.Underlay](16)
+            ignore = frozenset({self.config.tun.interface})
+            await nursery.start(netwatch.watch, updates, ignore, self.config.transport.interfaces)
+            nursery.start_soon(self._follow_network, news)
+            nursery.start_soon(self.publishing.run)
+            handlers = {
+                "status": self._status,
+                "peers": self._peers,
+                "moves": self._moves,
+                "resolve": self._resolve,
+                "ping": self._ping,
+                "down": self._down,
+            }
+            # From here on a crash leaves the unreachable route: that is what it is for.
+            self._keep_unreachable = True
+            with self._given_back():
+                await nursery.start(serve_control, self.config.run_dir / SOCKET_NAME, handlers)
+                log.info("daemon.started", extra={"host": self.config.name, "token": str(self.own_token())})
+                await trio.sleep_forever()
+
+    @contextlib.contextmanager
+    def _given_back(self) -> Iterator[None]:
+        """However the tree ends, names are looked up again as before; the route goes only in peace."""
+        try:
+            yield
+        finally:
+            self._keep_unreachable = not self._stopping
+            self.engine.close()
+            self._resolv_conf.restore()
+
+    async def _follow_network(self, news: trio.MemoryReceiveChannel[netwatch.Underlay]) -> None:
+        async for underlay in news:
+            subnet = self.config.tun.subnet
+            outside = [
+                one for one in underlay.addresses if ":" in one.host or Locator(one.host, 1).ip not in subnet
+            ]
+            # The update leaves before the first hint: both may be needed, and DNS takes longer.
+            self.publishing.want(_published([one.host for one in outside]))
+            await trio.lowlevel.checkpoint()
+            self.engine.handle_underlay(
+                netwatch.Underlay(tuple(outside), underlay.cause), self.config.transport.port
+            )
+
+    async def _stop_on_signal(self, scope: trio.CancelScope) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for _ in signals:
+                self._stopping = True
+                scope.cancel()
+                return
+
+    # --- publishing
+
+    def _handle_published(self, addresses: tuple[str, ...]) -> None:
+        """The provider has confirmed: say so in the move's report, and see whether the world knows."""
+        last = self.engine.moves[-1] if self.engine.moves else None
+        if last is not None and any(locator.host == addresses[0] for locator in last.new):
+            self._dns_ms.setdefault(last.id, (now() - last.at) * 1000)
+        if not self._in_dns and self._nursery is not None:
+            self._nursery.start_soon(self._check_published, addresses)
+
+    async def _check_published(self, addresses: tuple[str, ...]) -> None:
+        """Ready means that a partner who asks our zone's servers finds us."""
+        while not self._in_dns:
+            result = await self.lookup.lookup(self.config.name, authoritative=True)
+            self._in_dns = set(addresses) <= set(result.addresses) and result.key == self.node.host.public_key
+            await trio.sleep(_CHECK_RETRY_S)
+
+    # --- names
+
+    def own_token(self) -> Token:
+        own = self.node.host.space.own_token
+        assert own is not None  # noqa: S101 - chosen before anything else runs
+        return own
+
+    def _known(self, name: Fqdn) -> Token | None:
+        peer = self.node.peers.get(name)
+        return None if peer is None or peer.binding is None else peer.binding.remote_token
+
+    def _name_of(self, token: Token) -> Fqdn | None:
+        return self.node.host.space.name_of(token)
+
+    # --- control
+
+    @property
+    def state(self) -> str:
+        if self._stopping:
+            return "stopping"
+        if not self.node.host.locators:
+            return "detached"
+        if self.publishing.state == "clock":
+            return "clock"
+        published = self.publishing.state == "off" or (self.publishing.state == "ok" and self._in_dns)
+        self._was_ready = self._was_ready or (self._resolver_up and published)
+        return "ready" if self._was_ready else "starting"
+
+    async def _status(self, _params: dict[str, Any]) -> object:
+        config = self.config
+        listen = str(config.dns.listen) if self._resolver_up else None
+        return {
+            "name": config.name,
+            "state": self.state,
+            "version": __version__,
+            "tun": {
+                "interface": config.tun.interface,
+                "token": str(self.own_token()),
+                "subnet": str(config.tun.subnet),
+                "mtu": config.tun.mtu,
+            },
+            "locators": [str(locator) for locator in self.node.host.locators],
+            "dns": {"listen": listen, "hook": "none" if config.dns.hook == "none" else "file"},
+            "publish": self.publishing.status(),
+            "peers": self._peer_list(),
+            "counters": report.counters(self.node, self.engine.counters, self.names.counters),
+        }
+
+    async def _peers(self, _params: dict[str, Any]) -> object:
+        return {"peers": self._peer_list()}
+
+    def _peer_list(self) -> list[dict[str, Any]]:
+        last = self.engine.moves[-1] if self.engine.moves else None
+        return report.peers_status(self.node, last, now())
+
+    async def _moves(self, _params: dict[str, Any]) -> object:
+        offset_s = time.time() - now()
+        moves = self.engine.moves
+        return {"moves": [report.move_status(move, self._dns_ms.get(move.id), offset_s) for move in moves]}
+
+    async def _resolve(self, params: dict[str, Any]) -> object:
+        return await self.names.resolve(_text(params, "name"))
+
+    async def _ping(self, params: dict[str, Any]) -> object:
+        resolved = await self.names.resolve(_text(params, "name"))
+        name = parse_name(resolved["name"])
+        peer = self.node.peers.get(name)
+        if peer is None:
+            raise ConfigError(f"{name} is not a vipnet host: `vipnet resolve {name}` says why")
+        rtt_s = await self.engine.ping(name, _PING_S)
+        current = peer.mapping.current
+        return {
+            "name": name,
+            "steps": resolved["steps"],
+            "token": None if peer.binding is None else str(peer.binding.remote_token),
+            "locator": None if current is None else str(current),
+            "rtt_ms": None if rtt_s is None else rtt_s * 1000,
+        }
+
+    async def _down(self, params: dict[str, Any]) -> object:
+        if params.get("unpublish"):
+            with trio.move_on_after(_UNPUBLISH_S) as taken:
+                try:
+                    await self.publishing.withdraw()
+                except PublishError as error:
+                    raise HostError(f"still running, and still in DNS: {error}") from None
+            if taken.cancelled_caught:
+                raise HostError("still running: the DNS provider does not answer")
+        self._stopping = True
+        if self._nursery is not None:
+            # After the answer has left.
+            self._nursery.start_soon(self._end, self._nursery.cancel_scope)
+        return {"stopping": True}
+
+    async def _end(self, scope: trio.CancelScope) -> None:
+        await trio.sleep(0.05)
+        scope.cancel()
+
+    def _remove_unreachable(self) -> None:
+        if not self._keep_unreachable:
+            routes.remove_unreachable(self.config.tun.subnet)
+
+
+def _published(hosts: list[str]) -> tuple[str, ...]:
+    """The best address of each family: clients without vipnet try every one they find."""
+    first = {":" in host: host for host in reversed(hosts)}
+    return tuple(host for host in hosts if host in first.values())
+
+
+def _tsig_key(config: Config) -> Any:  # noqa: ANN401 - dns.tsig.Key
+    publish = config.publish
+    if publish.provider == "none" or publish.key_secret_file is None:
+        return None
+    return load_tsig_key(publish.key_secret_file, publish.key_name or config.name, publish.key_algorithm)
+
+
+def _listed(config: Config) -> Iterator[ListedPeer]:
+    for peer in config.peers:
+        psk = bytes(32) if peer.psk_file is None else load_key(peer.psk_file)
+        locators: tuple[Locator, ...] = ()
+        if peer.address is not None and is_address(peer.address.host):
+            locators = (Locator(peer.address.host, peer.address.port),)
+        yield ListedPeer(peer.name, peer.key, locators, psk)
+
+
+def _has_aes() -> bool:
+    """Whether the processor has AES instructions (x86: AES-NI, ARM: the Crypto Extension)."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return False
+    return "aes" in flags
+
+
+def _text(params: dict[str, Any], key: str) -> str:
+    value = params.get(key)
+    if not isinstance(value, str):
+        raise ConfigError(f"{key} is missing")
+    return value

@@ -1,0 +1,244 @@
+"""The core among its shells: what comes in goes to the node, what comes out is done in order."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import trio
+
+from vipnet.core.node import Node
+from vipnet.core.outputs import (
+    BindingFailed,
+    BindingReady,
+    Deliver,
+    LogEvent,
+    LookupResult,
+    LookupWanted,
+    MoveReport,
+    Output,
+    PathAnswered,
+    StoreOutput,
+    Transmit,
+    UseLocalToken,
+)
+from vipnet.errors import PeerError, UnreachableError
+from vipnet.system.lookup import Lookup
+from vipnet.system.netwatch import Underlay
+from vipnet.system.store import Store
+from vipnet.system.tun import PacketDevice
+from vipnet.system.udp import DatagramSockets
+from vipnet.types import Fqdn, Instant, Locator, Token
+
+_MOVES_KEPT: Final = 100
+_LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
+
+log = logging.getLogger(__name__)
+
+
+class Engine:
+    """Pumps of the daemon. Each is a task; a fault in one ends them all.
+
+    now              seconds on CLOCK_BOOTTIME
+    use_local_token  gives tun0 a further address
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        *,
+        tun: PacketDevice,
+        sockets: DatagramSockets,
+        store: Store,
+        lookup: Lookup,
+        use_local_token: Callable[[Token, Token], None],
+        now: Callable[[], Instant],
+    ) -> None:
+        self.node, self.lookup = node, lookup
+        self.moves: deque[MoveReport] = deque(maxlen=_MOVES_KEPT)
+        self.counters: Counter[str] = Counter()
+        self._tun, self._sockets, self._store = tun, sockets, store
+        self._use_local_token, self._now = use_local_token, now
+        self._waiting: dict[Fqdn, _Waiting] = {}
+        self._pings: dict[Fqdn, trio.MemorySendChannel[float]] = {}
+        self._nursery: trio.Nursery | None = None
+        self._timer = trio.CancelScope()
+        self._timer_at = math.inf
+
+    # --- tasks
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Move packets until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self._pump_datagrams)
+            nursery.start_soon(self._pump_packets)
+            nursery.start_soon(self._serve_timers)
+            self.emit(self.node.start(self._now()))
+            task_status.started()
+
+    async def _pump_datagrams(self) -> None:
+        while True:
+            data, source = await self._sockets.receive()
+            try:
+                outputs = self.node.handle_datagram(data, source, self._now())
+            except PeerError as error:
+                self._dropped(error, source)
+            else:
+                self.emit(outputs)
+
+    async def _pump_packets(self) -> None:
+        while True:
+            packet = await self._tun.receive()
+            try:
+                outputs = self.node.handle_packet(packet, self._now())
+            except PeerError:
+                self.counters["not_ipv4"] += 1
+            else:
+                self.emit(outputs)
+
+    async def _serve_timers(self) -> None:
+        while True:
+            at = self.node.next_timeout()
+            self._timer_at = math.inf if at is None else at
+            with trio.CancelScope(deadline=self._deadline(self._timer_at)) as self._timer:
+                await trio.sleep_forever()
+            self.emit(self.node.handle_timeout(self._now()))
+
+    async def _look_up(self, wanted: LookupWanted) -> None:
+        result = await self.lookup.lookup(wanted.name, authoritative=wanted.authoritative)
+        self.emit(self.node.handle_lookup(result, self._now()))
+
+    # --- what the rest of the daemon asks for
+
+    def handle_underlay(self, underlay: Underlay, port: int) -> tuple[Locator, ...]:
+        """The host is elsewhere. Return its locators."""
+        locators = tuple(Locator(address.host, port) for address in underlay.addresses)
+        self._sockets.use_interfaces({address.host: address.index for address in underlay.addresses})
+        self.emit(self.node.handle_locators(locators, underlay.cause, self._now()))
+        return self.node.host.locators
+
+    async def bind(self, result: LookupResult) -> Token:
+        """A token for the name that RESULT is about. Raise UnreachableError."""
+        waiting = self._waiting.setdefault(result.name, _Waiting())
+        waiting.count += 1
+        try:
+            self.emit(self.node.want_binding(result, self._now()))
+            await waiting.done.wait()
+        finally:
+            waiting.count -= 1
+            if not waiting.count:
+                self._waiting.pop(result.name, None)
+        if waiting.token is None:
+            raise UnreachableError(f"{result.name} cannot be reached: {waiting.reason}")
+        return waiting.token
+
+    async def ping(self, name: Fqdn, within_s: float) -> float | None:
+        """The round trip to NAME's daemon in seconds, None when nothing comes back in WITHIN_S."""
+        sender, answers = trio.open_memory_channel[float](8)
+        self._pings[name] = sender
+        try:
+            with trio.move_on_after(within_s):
+                while True:
+                    self.emit(self.node.probe(name, self._now()))
+                    with trio.move_on_after(within_s / 4):
+                        return await answers.receive()
+        finally:
+            self._pings.pop(name, None)
+        return None
+
+    def close(self) -> None:
+        """Say good-bye to the partners."""
+        self.emit(self.node.shutdown(self._now()))
+
+    # --- outputs
+
+    def emit(self, outputs: Sequence[Output]) -> None:
+        """Do what OUTPUTS say, in their order: stored is stored before the next thing leaves."""
+        unstored: list[StoreOutput] = []
+        for output in outputs:
+            if isinstance(output, StoreOutput):
+                unstored.append(output)
+                continue
+            if unstored and not isinstance(output, MoveReport | LogEvent):
+                self._store.apply(unstored)
+                unstored = []
+            self._do(output)
+        if unstored:
+            self._store.apply(unstored)
+        at = self.node.next_timeout()
+        if at is not None and at < self._timer_at:
+            self._timer_at = at
+            self._timer.deadline = self._deadline(at)
+
+    def _do(self, output: Output) -> None:
+        match output:
+            case Transmit():
+                error = self._sockets.send(output.payload, output.destination, output.source)
+                if error is not None:
+                    self.counters[f"send_{errno.errorcode.get(error.errno or 0, 'error')}"] += 1
+            case Deliver():
+                if not self._tun.send(output.packet):
+                    self.counters["tun_refused"] += 1
+            case BindingReady() | BindingFailed():
+                self._answer(output)
+            case LookupWanted():
+                if self._nursery is not None:
+                    self._nursery.start_soon(self._look_up, output)
+            case UseLocalToken():
+                self._use_local_token(output.local, output.remote)
+            case PathAnswered():
+                self._answer_ping(output)
+            case MoveReport():
+                self._keep(output)
+            case LogEvent():
+                log.log(_LEVELS[output.level], output.name, extra=output.fields)
+
+    def _answer(self, output: BindingReady | BindingFailed) -> None:
+        waiting = self._waiting.pop(output.name, None)
+        if waiting is None:
+            return
+        if isinstance(output, BindingReady):
+            waiting.token = output.token
+        else:
+            waiting.reason = output.reason
+        waiting.done.set()
+
+    def _answer_ping(self, output: PathAnswered) -> None:
+        sender = self._pings.get(output.name)
+        if sender is not None:
+            try:
+                sender.send_nowait(output.rtt_s)
+            except trio.WouldBlock:
+                self.counters["ping_unread"] += 1
+
+    def _keep(self, report: MoveReport) -> None:
+        """The newest report of a move takes the place of its earlier ones."""
+        if self.moves and self.moves[-1].id == report.id:
+            self.moves[-1] = report
+        else:
+            self.moves.append(report)
+            fields = {"cause": report.cause, "new": [str(locator) for locator in report.new]}
+            log.info("move.begun", extra=fields)
+
+    def _dropped(self, error: PeerError, source: Locator) -> None:
+        self.counters[f"dropped_{type(error).__name__}"] += 1
+        log.debug("datagram.dropped", extra={"from": str(source), "reason": str(error)})
+
+    def _deadline(self, at: float) -> float:
+        """An instant on trio's clock."""
+        return at if at == math.inf else trio.current_time() + (at - self._now())
+
+
+class _Waiting:
+    """Applications that wait for one name's token."""
+
+    def __init__(self) -> None:
+        self.done = trio.Event()
+        self.count = 0
+        self.token: Token | None = None
+        self.reason = "no answer"
