@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -74,6 +75,14 @@ def test_aliases_come_before_the_token() -> None:
     answer, authority = sections(no_data(query("www.test", "AAAA"), chain))
     assert len(answer) == 2
     assert authority[0].startswith("b.vipip.test. 1 IN SOA")
+
+
+def test_a_long_chain_is_not_cut_here() -> None:
+    names = ["www.test", *(".".join([str(number), *["x" * 60] * 3, "test"]) for number in range(8)), NAME]
+    chain = [Alias(owner, target, 5) for owner, target in itertools.pairwise(names)]
+    wire = token_answer(query("www.test"), TOKEN, chain)
+    assert len(wire) > 512
+    assert len(dns.message.from_wire(wire).answer) == 10
 
 
 def test_pointer() -> None:

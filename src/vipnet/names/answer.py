@@ -86,14 +86,14 @@ def token_answer(query: dns.message.Message, token: Token, aliases: Sequence[Ali
         response.answer.append(dns.rrset.from_text(owner, TOKEN_TTL_S, IN, A, str(token)))
     else:
         _add_soa(response, owner)
-    return response.to_wire()
+    return _wire(response)
 
 
 def no_data(query: dns.message.Message, aliases: Sequence[Alias] = ()) -> bytes:
     """The name exists, but has nothing of this type (RFC 2308 section 2.2)."""
     response = _response(query)
     _add_soa(response, _add_aliases(response, aliases))
-    return response.to_wire()
+    return _wire(response)
 
 
 def pointer_answer(query: dns.message.Message, name: Fqdn) -> bytes:
@@ -101,7 +101,7 @@ def pointer_answer(query: dns.message.Message, name: Fqdn) -> bytes:
     response = _response(query)
     owner = query.question[0].name
     response.answer.append(dns.rrset.from_text(owner, TOKEN_TTL_S, IN, PTR, f"{name}."))
-    return response.to_wire()
+    return _wire(response)
 
 
 def failure(query: dns.message.Message, code: dns.edns.EDECode, text: str) -> bytes:
@@ -111,7 +111,7 @@ def failure(query: dns.message.Message, code: dns.edns.EDECode, text: str) -> by
     if query.edns >= 0:
         short = text.encode()[:_EXTRA_TEXT_MAX].decode(errors="ignore")
         response.use_edns(0, 0, UDP_PAYLOAD, options=[dns.edns.EDEOption(code, short)])
-    return response.to_wire()
+    return _wire(response)
 
 
 def bare_failure(query: bytes) -> bytes:
@@ -153,6 +153,11 @@ def _response(query: dns.message.Message) -> dns.message.Message:
     response = dns.message.make_response(query, recursion_available=True, our_payload=UDP_PAYLOAD, pad=0)
     response.want_dnssec(bool(query.ednsflags & dns.flags.DO)) if query.edns >= 0 else None
     return response
+
+
+def _wire(response: dns.message.Message) -> bytes:
+    # The resolver cuts what is too long for the client; left to itself dnspython raises TooBig.
+    return response.to_wire(max_size=65535)
 
 
 def _add_aliases(response: dns.message.Message, aliases: Sequence[Alias]) -> dns.name.Name:
