@@ -84,17 +84,20 @@ class _Watcher:
 
     def read_events(self) -> None:
         """Take over what the kernel has said; never wait."""
-        try:
-            while data := _receive(self._events, socket.MSG_DONTWAIT):
-                for message in decode(data):
-                    if self._take(message):
-                        self._see(_cause(message))
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            if error.errno != errno.ENOBUFS:
-                raise
-            self._overrun = True  # some were lost
+        while True:
+            try:
+                data = _receive(self._events, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                # Some were lost. Read what is left all the same: after the dump it would be old news.
+                self._overrun = True
+                continue
+            for message in decode(data):
+                if self._take(message):
+                    self._see(_cause(message))
 
     def _take(self, message: Message) -> bool:
         if message.fact is None:
