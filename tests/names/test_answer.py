@@ -78,7 +78,7 @@ def test_aliases_come_before_the_token() -> None:
 
 
 def test_a_long_chain_is_not_cut_here() -> None:
-    names = ["www.test", *(".".join([str(number), *["x" * 60] * 3, "test"]) for number in range(8)), NAME]
+    names = ["www.test", *(".".join([*[str(number) * 60] * 3, "test"]) for number in range(8)), NAME]
     chain = [Alias(owner, target, 5) for owner, target in itertools.pairwise(names)]
     wire = token_answer(query("www.test"), TOKEN, chain)
     assert len(wire) > 512
