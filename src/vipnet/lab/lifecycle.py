@@ -52,7 +52,7 @@ def up(spec: LabSpec) -> Layout:
     layout = plan(spec, labs_directory())
     topology.need_ip()
     _claim(layout.directory)
-    with _interrupts_raise():
+    with interrupts_raise():
         try:
             saved = _Saved(layout.spec, layout.hosts)
             (layout.directory / _FILE).write_bytes(msgspec.json.encode(saved))
@@ -81,7 +81,7 @@ def _claim(directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def _interrupts_raise() -> Iterator[None]:
+def interrupts_raise() -> Iterator[None]:
     """SIGTERM and SIGHUP as SystemExit, so that what has been built is taken down again."""
 
     def interrupt(number: int, _frame: FrameType | None) -> NoReturn:

@@ -96,8 +96,9 @@ def _router_commands(layout: Layout) -> list[str]:
             port = port_name(host, lan)
             commands += [
                 f"link add {port} type veth peer name {port}n",
-                f"link set dev {port} master lan{lan} up",
-                f"link set dev {port}n up",
+                f"link set dev {port} master lan{lan} addrgenmode none up",
+                # Only a wire: with ARP on, r would answer there too, for its own address.
+                f"link set dev {port}n arp off addrgenmode none up",
                 f"link add link {port}n name {nic_name(lan)} netns {layout.netns(host.label)} "
                 "type macvlan mode private",
             ]
