@@ -1,0 +1,524 @@
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from ipaddress import IPv4Address
+from typing import Any
+
+import dns.edns
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rdatatype
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.fakedns import FakeDns
+from tests.schema import hold
+
+from vipnet.app.config import Dns
+from vipnet.app.nameservice import NameService
+from vipnet.app.texts import NamePattern
+from vipnet.core.outputs import LookupResult
+from vipnet.errors import ConfigError, UnreachableError
+from vipnet.names.records import CapabilityRecord
+from vipnet.system.lookup import Lookup
+from vipnet.types import Fqdn, PublicKey, Token
+
+A, B, C, OLD = (Fqdn(f"{name}.vipip.test") for name in ("a", "b", "c", "old"))
+TOKENS = {name: Token(IPv4Address(f"242.0.0.{number}")) for number, name in enumerate((A, B, C), 1)}
+RECORD = CapabilityRecord(PublicKey(bytes(range(32))), 5847)
+RECORDS = {
+    f"{B} A": ["192.0.2.2"],
+    f"{B} AAAA": ["2001:db8::2"],
+    f"{B} HTTPS": ["1 . ipv4hint=192.0.2.2"],
+    f"_vip.{B} TXT": [f'"{RECORD}"'],
+    f"{OLD} A": ["192.0.2.9"],
+    f"{OLD} AAAA": ["2001:db8::9"],
+    f"{OLD} MX": ["10 mail.vipip.test."],
+    "www.test CNAME": ["mid.test."],
+    "mid.test CNAME": [f"{B}."],
+    "plain.test CNAME": [f"{OLD}."],
+    "9.2.0.192.in-addr.arpa PTR": [f"{OLD}."],
+}
+
+
+class House:
+    """A name service, a fake upstream, and a daemon of a few dictionaries."""
+
+    def __init__(
+        self, *, upstreams: tuple[()] | None = None, timeout_s: float = 10.0, **dns_config: tuple[str, ...]
+    ) -> None:
+        self.upstream = FakeDns(RECORDS)
+        self.bindings: dict[Fqdn, Token] = {}
+        self.stored: set[Fqdn] = set()
+        self.bound: list[LookupResult] = []
+        self.reachable = True
+        self.handshake_s = 0.0
+        patterns: dict[str, Any] = {key: tuple(map(NamePattern, names)) for key, names in dns_config.items()}
+        self.service = NameService(
+            own_name=A,
+            own_token=lambda: TOKENS[A],
+            lookup=Lookup(lambda: (self.upstream.address,) if upstreams is None else upstreams),
+            known=self.bindings.get,
+            stored=lambda name: name in self.stored or name in self.bindings,
+            name_of=lambda token: next((name for name, t in self.bindings.items() if t == token), None),
+            bind=self.bind,
+            dns=Dns(**patterns),
+            timeout_s=timeout_s,
+        )
+
+    async def bind(self, found: LookupResult) -> Token:
+        self.bound.append(found)
+        await trio.sleep(self.handshake_s)
+        if not self.reachable:
+            raise UnreachableError(f"{found.name} does not answer at 192.0.2.2:5847")
+        self.bindings[found.name] = TOKENS[found.name]
+        return TOKENS[found.name]
+
+    async def ask(self, name: str, rdtype: str = "A", *, tcp: bool = False) -> dns.message.Message:
+        query = dns.message.make_query(name, rdtype, use_edns=0)
+        reply = dns.message.from_wire(await self.service.answer(query.to_wire(), tcp))
+        assert reply.id == query.id
+        assert reply.question == query.question
+        return reply
+
+    def run(self, main: Callable[[], Awaitable[None]]) -> None:
+        async def everything() -> None:
+            with trio.fail_after(20):
+                async with self.upstream.serve():
+                    await main()
+
+        trio.run(everything)
+
+
+def data(reply: dns.message.Message) -> list[str]:
+    """Records of the answer, without their names."""
+    assert reply.rcode() == dns.rcode.NOERROR
+    return [
+        f"{rrset.ttl} {dns.rdatatype.to_text(rrset.rdtype)} {rdata}"
+        for rrset in reply.answer
+        for rdata in rrset
+    ]
+
+
+def reason(reply: dns.message.Message) -> str:
+    """The extended error of a SERVFAIL."""
+    assert reply.rcode() == dns.rcode.SERVFAIL
+    assert not reply.answer
+    (option,) = reply.options
+    assert isinstance(option, dns.edns.EDEOption)
+    assert option.code == dns.edns.EDECode.NETWORK_ERROR
+    return option.text or ""
+
+
+# --- VIP names
+
+
+def test_a_vip_name_is_its_token() -> None:
+    house = House()
+
+    async def main() -> None:
+        assert data(await house.ask(B)) == ["1 A 242.0.0.2"]
+        assert house.bound == [LookupResult(B, ("192.0.2.2", "2001:db8::2"), RECORD.key, RECORD.port)]
+        asked = len(house.upstream.asked)
+        assert data(await house.ask(B)) == ["1 A 242.0.0.2"]
+        assert len(house.upstream.asked) == asked  # a known binding needs no DNS
+
+    house.run(main)
+
+
+def test_address_and_capability_are_asked_at_once() -> None:
+    house = House()
+
+    async def main() -> None:
+        house.upstream.delays_s = {"A": 0.1, "TXT": 0.1}
+        before_any_answer: list[set[str]] = []
+
+        def note(response: dns.message.Message) -> dns.message.Message:
+            before_any_answer.append(set(house.upstream.asked))
+            return response
+
+        house.upstream.rewrite = note
+        await house.ask(OLD)
+        assert before_any_answer[0] == {f"{OLD} A", f"_vip.{OLD} TXT"}
+
+    house.run(main)
+
+
+@pytest.mark.parametrize("rdtype", ["AAAA", "HTTPS", "SVCB"])
+def test_a_vip_name_has_nothing_else_that_leads_past_its_token(rdtype: str) -> None:
+    house = House()
+
+    async def main() -> None:
+        for _ in ("before there is a binding", "after"):
+            reply = await house.ask(B, rdtype)
+            assert data(reply) == []
+            (soa,) = reply.authority
+            assert (soa.rdtype, soa.ttl) == (dns.rdatatype.SOA, 1)
+            house.bindings[B] = TOKENS[B]
+        assert house.bound == []
+
+    house.run(main)
+
+
+def test_concurrent_questions_share_one_negotiation() -> None:
+    house = House()
+
+    async def main() -> None:
+        house.handshake_s = 0.1
+        replies = []
+
+        async def ask() -> None:
+            replies.append(data(await house.ask(B)))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(ask)
+        assert replies == [["1 A 242.0.0.2"]] * 20
+        assert len(house.bound) == 1
+        assert house.upstream.count(f"_vip.{B} TXT") <= 2  # to know what it is, and to bind
+
+    house.run(main)
+
+
+def test_own_name_and_token() -> None:
+    house = House(bypass=("*",))
+
+    async def main() -> None:
+        assert data(await house.ask("A.vipip.test")) == ["1 A 242.0.0.1"]
+        assert data(await house.ask(A, "AAAA")) == []
+        assert data(await house.ask("1.0.0.242.in-addr.arpa", "PTR")) == ["1 PTR a.vipip.test."]
+        assert house.upstream.asked == []
+
+    house.run(main)
+
+
+def test_reverse_of_tokens_is_ours_only_for_known_ones() -> None:
+    house = House()
+
+    async def main() -> None:
+        house.bindings[B] = TOKENS[B]
+        assert data(await house.ask("2.0.0.242.in-addr.arpa", "PTR")) == ["1 PTR b.vipip.test."]
+        assert house.upstream.asked == []
+        assert (await house.ask("9.0.0.242.in-addr.arpa", "PTR")).rcode() == dns.rcode.NXDOMAIN
+        assert data(await house.ask("9.2.0.192.in-addr.arpa", "PTR")) == ["300 PTR old.vipip.test."]
+
+    house.run(main)
+
+
+def test_a_chain_of_aliases_ends_at_the_token() -> None:
+    house = House()
+
+    async def main() -> None:
+        for _ in ("unknown", "bound"):
+            reply = await house.ask("WWW.test")
+            assert data(reply) == ["300 CNAME mid.test.", f"300 CNAME {B}.", "1 A 242.0.0.2"]
+            assert [rrset.name.to_text() for rrset in reply.answer] == ["WWW.test.", "mid.test.", f"{B}."]
+        assert data(await house.ask("www.test", "AAAA")) == ["300 CNAME mid.test.", f"300 CNAME {B}."]
+        assert len(house.bound) == 1
+
+    house.run(main)
+
+
+def test_a_chain_that_goes_on_behind_a_known_vip_name_stops_there() -> None:
+    house = House()
+
+    async def main() -> None:
+        house.bindings[Fqdn("mid.test")] = TOKENS[C]
+        assert data(await house.ask("www.test")) == ["300 CNAME mid.test.", "1 A 242.0.0.3"]
+
+    house.run(main)
+
+
+# --- out of reach, no downgrade
+
+
+def test_a_vip_peer_out_of_reach_is_servfail_with_the_reason() -> None:
+    house = House()
+
+    async def main() -> None:
+        house.reachable = False
+        assert reason(await house.ask(B)) == "b.vipip.test does not answer at 192.0.2.2:5847"
+
+    house.run(main)
+
+
+def test_a_handshake_that_takes_too_long_is_servfail() -> None:
+    house = House(timeout_s=0.1)
+
+    async def main() -> None:
+        house.handshake_s = 1000
+        assert "has not answered within 0.1 s" in reason(await house.ask(B))
+        assert house.service.counters["dns_unreachable"] == 1
+
+    house.run(main)
+
+
+@pytest.mark.parametrize("record", [None, "v=spf1 -all"])
+def test_a_stored_name_is_never_legacy(record: str | None) -> None:
+    house = House()
+
+    async def main() -> None:
+        del house.upstream.records[f"_vip.{B} TXT"]
+        if record:
+            house.upstream.records[f"_vip.{B} TXT"] = [f'"{record}"']
+        house.stored.add(B)
+        house.reachable = False
+        assert "b.vipip.test" in reason(await house.ask(B))
+        assert data(await house.ask(B, "AAAA")) == []
+        house.reachable = True
+        assert data(await house.ask(B)) == ["1 A 242.0.0.2"]
+
+    house.run(main)
+
+
+def test_a_stored_name_is_contacted_even_when_dns_is_dead() -> None:
+    house = House(timeout_s=1)
+
+    async def main() -> None:
+        house.stored.add(B)
+        house.upstream.silent = {"A", "AAAA", "TXT"}
+        assert data(await house.ask(B)) == ["1 A 242.0.0.2"]
+        assert house.bound == [LookupResult(B, failed=True)]
+
+    house.run(main)
+
+
+def test_a_required_name_is_never_legacy() -> None:
+    house = House(timeout_s=1, require=("*.vipip.test",))
+
+    async def main() -> None:
+        assert "no _vip record, and [dns] require forbids" in reason(await house.ask(OLD))
+        assert data(await house.ask(OLD, "AAAA")) == []
+        house.upstream.silent = {"TXT"}
+        assert "old.vipip.test" in reason(await house.ask(OLD))
+        assert house.bound == []
+        house.upstream.silent = set()
+        assert data(await house.ask(B)) == ["1 A 242.0.0.2"]
+
+    house.run(main)
+
+
+def test_bypass_is_the_way_out() -> None:
+    house = House(require=("*",), bypass=(B,))
+
+    async def main() -> None:
+        house.stored.add(B)
+        assert data(await house.ask(B)) == ["300 A 192.0.2.2"]
+        assert data(await house.ask(B, "AAAA")) == ["300 AAAA 2001:db8::2"]
+        assert house.upstream.count(f"_vip.{B} TXT") == 0
+
+    house.run(main)
+
+
+def test_only_vip_names_are_asked_for() -> None:
+    house = House(vip_names=("*.elsewhere.test",))
+
+    async def main() -> None:
+        assert data(await house.ask(B)) == ["300 A 192.0.2.2"]
+        assert house.upstream.asked == [f"{B} A"]
+        house.bindings[B] = TOKENS[B]  # but what is known stays
+        assert data(await house.ask(B)) == ["1 A 242.0.0.2"]
+
+    house.run(main)
+
+
+# --- legacy names
+
+
+def test_a_legacy_answer_is_passed_on_as_it_came() -> None:
+    house = House()
+
+    async def main() -> None:
+        raw: list[bytes] = []
+
+        def keep(response: dns.message.Message) -> bytes:
+            raw.append(response.to_wire() + b"and more")
+            return raw[-1]
+
+        for name, rdtype in ((OLD, "A"), (OLD, "AAAA"), (OLD, "MX"), ("plain.test", "A"), ("none.test", "A")):
+            for tcp in (False, True):
+                await house.ask(name, rdtype)  # so that only the pass-through is asked below
+                house.upstream.rewrite, raw[:] = keep, []
+                query = dns.message.make_query(name, rdtype, use_edns=0, want_dnssec=True).to_wire()
+                reply = await house.service.answer(query, tcp)
+                assert reply[:2] == query[:2]
+                assert [reply[2:]] == [wire[2:] for wire in raw]
+                house.upstream.rewrite = lambda response: response
+
+    house.run(main)
+
+
+def test_that_a_name_is_legacy_is_remembered() -> None:
+    house = House()
+
+    async def main() -> None:
+        for _ in range(3):
+            assert data(await house.ask(OLD)) == ["300 A 192.0.2.9"]
+            assert data(await house.ask(OLD, "AAAA")) == ["300 AAAA 2001:db8::9"]
+        assert house.upstream.count(f"_vip.{OLD} TXT") == 1
+
+    house.run(main)
+
+
+def test_a_legacy_name_becomes_a_vip_name_when_the_soa_has_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House()
+
+    async def main() -> None:
+        assert data(await house.ask(OLD)) == ["300 A 192.0.2.9"]
+        house.upstream.records[f"_vip.{OLD} TXT"] = [f'"{RECORD}"']
+        monkeypatch.setitem(TOKENS, OLD, Token(IPv4Address("242.0.0.9")))
+        assert data(await house.ask(OLD)) == ["300 A 192.0.2.9"]
+        real = trio.current_time
+        monkeypatch.setattr("vipnet.app.namekinds.trio.current_time", lambda: real() + 21)
+        assert data(await house.ask(OLD)) == ["1 A 242.0.0.9"]
+
+    house.run(main)
+
+
+@pytest.mark.parametrize("how", ["silent", "SERVFAIL", "REFUSED"])
+def test_a_name_that_dns_will_not_vouch_for_is_legacy_for_a_moment(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vipnet.app.nameservice.CAPABILITY_GRACE_S", 0.1)
+    house = House()
+
+    async def main() -> None:
+        if how == "silent":
+            house.upstream.silent = {"TXT"}
+        else:
+            house.upstream.rcodes["TXT"] = dns.rcode.from_text(how)
+        started = trio.current_time()
+        assert data(await house.ask(B)) == ["5 A 192.0.2.2"]
+        assert trio.current_time() - started >= 0.1
+        assert data(await house.ask(B, "AAAA")) == ["5 AAAA 2001:db8::2"]
+        assert house.service.counters["dns_unverified"] == 2
+        assert house.bound == []
+
+    house.run(main)
+
+
+def test_a_late_capability_record_still_counts() -> None:
+    house = House()
+
+    async def main() -> None:
+        house.upstream.delays_s = {"TXT": 0.15}
+        assert data(await house.ask(B)) == ["1 A 242.0.0.2"]
+        assert house.service.counters["dns_unverified"] == 0
+
+    house.run(main)
+
+
+def test_no_upstream_is_servfail_with_the_reason() -> None:
+    house = House(upstreams=())
+
+    async def main() -> None:
+        assert "no name server is known: set [dns] upstreams" in reason(await house.ask(OLD, "MX"))
+        assert house.service.counters["dns_upstream_failed"] == 1
+
+    house.run(main)
+
+
+# --- whatever comes
+
+
+@given(st.binary(max_size=64), st.sampled_from([A, B, OLD, "x"]))
+def test_any_bytes_are_answered_or_not_but_break_nothing(noise: bytes, name: str) -> None:
+    house = House(upstreams=())
+    good = dns.message.make_query(name, "A", use_edns=0).to_wire()
+    house.bindings[B] = TOKENS[B]
+
+    async def main() -> None:
+        for wire in (
+            noise,
+            good[:12] + noise,
+            good[: 12 + len(noise) // 2] + noise,
+            good[:-4] + noise,
+            good + noise,
+        ):
+            with trio.move_on_after(0.05):
+                reply = await house.service.answer(wire, False)
+                assert reply == b"" or (reply[:2] == wire[:2] and reply[2] & 0x80)
+
+    trio.run(main)
+
+
+# --- resolve
+
+
+def resolve(house: House, text: str) -> dict[str, Any]:
+    results: list[dict[str, Any]] = []
+
+    async def main() -> None:
+        results.append(await house.service.resolve(text))
+
+    house.run(main)
+    hold(results[0], "resolve")
+    return results[0]
+
+
+def steps(result: dict[str, Any]) -> list[tuple[str, bool]]:
+    return [(step["id"], step["ok"]) for step in result["steps"]]
+
+
+ALL_STEPS = ["dns_a", "dns_vip", "trust", "handshake", "token"]
+
+
+def test_resolve_a_vip_name() -> None:
+    house = House()
+    house.handshake_s = 0.02
+    house.upstream.delays_s = {"TXT": 0.02}
+    result = resolve(house, "B.vipip.test")
+    assert (result["name"], result["kind"], result["address"]) == (B, "vip", "242.0.0.2")
+    assert steps(result) == [(step, True) for step in ALL_STEPS]
+    by_id = {step["id"]: step for step in result["steps"]}
+    assert by_id["dns_a"]["detail"] == "192.0.2.2, 2001:db8::2"
+    assert by_id["dns_vip"]["detail"] == str(RECORD)
+    assert by_id["dns_vip"]["ms"] >= 19
+    assert by_id["handshake"]["ms"] >= 19
+    again = resolve(house, "242.0.0.2")
+    assert (again["name"], again["kind"], again["address"]) == (B, "vip", "242.0.0.2")
+    assert len(house.bound) == 1
+
+
+def test_resolve_a_legacy_name() -> None:
+    result = resolve(House(), OLD)
+    assert (result["kind"], result["address"]) == ("legacy", "192.0.2.9")
+    assert steps(result) == [("dns_a", True), ("dns_vip", True)]
+
+
+def test_resolve_a_name_that_is_not_there() -> None:
+    result = resolve(House(), "none.test")
+    assert (result["kind"], result["address"]) == ("failed", None)
+
+
+def test_resolve_a_peer_out_of_reach() -> None:
+    house = House()
+    house.reachable = False
+    result = resolve(house, B)
+    assert (result["kind"], result["address"]) == ("failed", None)
+    assert steps(result)[-1] == ("handshake", False)
+    assert result["steps"][-1]["detail"] == "b.vipip.test does not answer at 192.0.2.2:5847"
+
+
+def test_resolve_with_dead_dns() -> None:
+    house = House()
+    house.upstream.rcodes = {"A": dns.rcode.SERVFAIL, "AAAA": dns.rcode.SERVFAIL, "TXT": dns.rcode.SERVFAIL}
+    house.bindings[B] = TOKENS[B]
+    known = resolve(house, B)
+    assert (known["kind"], known["address"]) == ("vip", "242.0.0.2")
+    assert steps(known)[:2] == [("dns_a", False), ("dns_vip", False)]
+    assert resolve(house, OLD)["kind"] == "failed"
+
+
+def test_resolve_own_name() -> None:
+    for text in (A, "242.0.0.1"):
+        result = resolve(House(), text)
+        assert (result["name"], result["kind"], result["address"]) == (A, "vip", "242.0.0.1")
+
+
+@pytest.mark.parametrize("text", ["b", "", "-x.test", "242.0.0.77"])
+def test_resolve_nonsense(text: str) -> None:
+    with pytest.raises(ConfigError):
+        trio.run(House().service.resolve, text)
