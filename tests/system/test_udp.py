@@ -68,6 +68,20 @@ def test_both_families_are_heard_at_once() -> None:
     run(main)
 
 
+def test_a_flood_of_one_family_does_not_silence_the_other() -> None:
+    async def main() -> None:
+        one, other = UdpSockets(0), UdpSockets(0)
+        for host, count in (("127.0.0.1", 100), ("::1", 3)):
+            for _ in range(count):
+                assert one.send(host.encode(), Locator(host, other.port), None) is None
+        heard = [(await other.receive())[0] for _ in range(60)]
+        assert heard.count(b"::1") == 3
+        one.close()
+        other.close()
+
+    run(main)
+
+
 def test_what_cannot_be_sent_is_a_value() -> None:
     async def main() -> None:
         sockets = UdpSockets(0)

@@ -25,7 +25,7 @@ from vipnet.app.texts import (
 )
 from vipnet.app.toml import Section
 from vipnet.errors import ConfigError
-from vipnet.policy import DEFAULT_PORT, DEFAULT_SUBNET, DEFAULT_TUN_MTU, OLD_KEY_S, Policy, paper_policy
+from vipnet.policy import DEFAULT_PORT, DEFAULT_SUBNET, DEFAULT_TUN_MTU, Policy, paper_policy
 from vipnet.types import Fqdn, Locator, Port, PublicKey
 
 DEFAULT_PATH: Final = Path("/etc/vipnet/config.toml")
@@ -79,8 +79,7 @@ class Mobility(Section, frozen=True):
     """How moves are made known (section 3.2 of the paper)."""
 
     profile: Literal["default", "paper"] = "default"
-    # A mapping must not outlive the key that could renew it.
-    lease_s: Annotated[float, Meta(gt=0, le=OLD_KEY_S - 15)] = 60.0
+    lease_s: Annotated[float, Meta(gt=0, le=60)] = 60.0  # below OLD_KEY_S: a lease is renewed by a key
     hint_timeout_ms: Annotated[float, Meta(ge=10, le=60_000)] = 500.0
     hints: bool = True
 

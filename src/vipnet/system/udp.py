@@ -7,7 +7,7 @@ import errno
 import select
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import Final, Protocol
 
@@ -20,6 +20,7 @@ _DATAGRAM_MAX: Final = 65_535  # bytes
 _BUFFER_BYTES: Final = 4 << 20  # each way; 30 ms at 1 Gbit/s
 _TTL: Final = 64
 _CACHE_MAX: Final = 4096  # sources remembered as Locators
+_TURN: Final = 16  # datagrams after which the other family is heard first
 
 # linux/in.h, linux/in6.h, asm-generic/socket.h: what the socket module has no name for
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT = 10, 23, 0
@@ -60,6 +61,7 @@ class UdpSockets:
         self._controls: dict[str, _Control] = {}
         # One thing to wait for instead of two: an epoll is readable when a member is.
         self._ready = select.epoll()
+        self._turn = 0
         self.lost = 0  # datagrams from sources that no answer can reach
         try:
             self._add(_open_ipv4(port, dscp))
@@ -82,7 +84,7 @@ class UdpSockets:
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         while True:
-            for sock in self._sockets.values():
+            for sock in self._in_turn():
                 if received := self._receive_from(sock):
                     # Let others run, but do not lose the datagram to a cancellation.
                     await trio.lowlevel.cancel_shielded_checkpoint()
@@ -90,6 +92,12 @@ class UdpSockets:
             if self._ready.closed:
                 raise trio.ClosedResourceError
             await trio.lowlevel.wait_readable(self._ready.fileno())
+
+    def _in_turn(self) -> Sequence[socket.socket]:
+        """IPv4 first, and every now and then IPv6: a flood of one must not silence the other."""
+        self._turn = (self._turn + 1) % _TURN
+        sockets = tuple(self._sockets.values())
+        return sockets if self._turn else sockets[::-1]
 
     def _receive_from(self, sock: socket.socket) -> tuple[bytes, Locator] | None:
         try:
