@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple
 import dpkt
 
 TOLERANCE_MS: Final = 1.0
+LATE_MS: Final = 500.0
 SIZE: Final = 64  # bytes of a message
 HEAD: Final = struct.Struct("!4sHBBB3xI")  # magic, run, case, flow, phase, number
 MAGIC: Final = b"vipL"
@@ -70,7 +71,7 @@ def message(data: bytes, time_ms: float) -> Seen | None:
     return Seen(run, case, flow, phase, number, time_ms) if magic == MAGIC else None
 
 
-def datagrams(path: Path) -> Log:
+def read_datagrams(path: Path) -> Log:
     """All messages in bare UDP datagrams, and those in echo answers."""
     log: Log = defaultdict(list)
     for time_ms, packet in packets(path):
@@ -174,6 +175,12 @@ def switch_ms(arrivals: list[Seen], interval_ms: float) -> float | None:
     return max(0.0, longest - interval_ms)
 
 
+def stream(sent: list[Seen], received: list[Seen]) -> tuple[list[Seen], list[Seen]]:
+    """Both ends of a stream; what came half a second after the last message had left is lost."""
+    last = max((seen.time_ms for seen in sent), default=0.0)
+    return sent, [seen for seen in received if seen.time_ms <= last + LATE_MS]
+
+
 def worst(*values: float | None) -> float | None:
     return None if None in values else max(value for value in values if value is not None)
 
@@ -194,10 +201,10 @@ class Capture:
 
     def __init__(self, directory: Path) -> None:
         a, b = directory / "a-tun0.pcap", directory / "b-tun0.pcap"
-        self.at_a, self.at_b = datagrams(a), datagrams(b)
+        self.at_a, self.at_b = read_datagrams(a), read_datagrams(b)
         self.pings = echo_requests(a)
         self.tcp_at_a, self.tcp_at_b = tcp_messages(a), tcp_messages(b)
-        self.lans = [datagrams(directory / f"lan{lan}.pcap") for lan in (1, 2)]
+        self.lans = [read_datagrams(directory / f"lan{lan}.pcap") for lan in (1, 2)]
 
     def runs(self) -> list[int]:
         return sorted({run for run, _, _ in self.at_a})
@@ -205,11 +212,11 @@ class Capture:
     def figures(self, run: int, case: int) -> dict[str, Any]:
         """One case of one run, in the shape of demo.json's runs_detail."""
         # A stream is sent where it starts: what its own host's tun0 shows of it went out.
-        there = [log[run, case, UDP_A_B] for log in (self.at_a, self.at_b)]
-        back = [log[run, case, UDP_B_A] for log in (self.at_b, self.at_a)]
+        there = stream(*(log[run, case, UDP_A_B] for log in (self.at_a, self.at_b)))
+        back = stream(*(log[run, case, UDP_B_A] for log in (self.at_b, self.at_a)))
         tcp_there = [log[run, case, TCP_A_B] for log in (self.tcp_at_a, self.tcp_at_b)]
         tcp_back = [log[run, case, TCP_B_A] for log in (self.tcp_at_b, self.tcp_at_a)]
-        pings = [self.pings[run, case, PING], self.at_a[run, case, PING]]
+        pings = stream(self.pings[run, case, PING], self.at_a[run, case, PING])
         totals = [a + b for a, b in zip(counts(*there), counts(*back), strict=True)]
         floors = (FLOOR_A,) if case == 1 else (FLOOR_A, FLOOR_B)
         by_direction = [switch_ms(flow[1], 1) for flow in (there, back)]

@@ -31,6 +31,7 @@ from vipnet.lab.figures import CaseFigures, RunDetail, alive, case_figures, summ
 from vipnet.lab.flows import (
     FLOOR_PORT,
     INTERVAL_MS,
+    LATE_S,
     TCP_PORT,
     UDP_PORT,
     Case,
@@ -48,11 +49,10 @@ from vipnet.lab.moves import carry_out, plan_move
 _BEFORE_S: Final = 0.3  # of steady traffic
 _NEAR_S: Final = 0.1  # in phase MOVE, before the move
 _AFTER_S: Final = 0.3  # of steady traffic
-_QUIET_S: Final = 0.2  # no arrival for so long: nothing is under way any more
 _POLL_S: Final = 0.02
 _BEGIN_S: Final = 10.0
 _RECOVER_S: Final = 15.0  # TCP's back-off after an outage of 5 s
-_DRAIN_S: Final = 3.0
+_DRAIN_S: Final = 3.0  # for what TCP has not delivered yet
 _ANSWER_S: Final = 15.0  # a traffic program that says nothing for so long has failed
 
 _T = TypeVar("_T")
@@ -230,6 +230,7 @@ class Traffic:
     def end(self) -> list[TrafficReport]:
         """Stop sending, wait for what is under way, and collect."""
         self._all("stop")
+        time.sleep(LATE_S)
         deadline = time.monotonic() + _DRAIN_S
         while time.monotonic() < deadline and not self._drained():
             time.sleep(_POLL_S)
@@ -247,9 +248,7 @@ class Traffic:
         return [flow for flow in Flow if newest.get(flow, -1) * INTERVAL_MS[flow] <= since_ms]
 
     def _drained(self) -> bool:
-        answers = [program.ask("progress", Progress) for program in self._programs.values()]
-        quiet_ns = time.monotonic_ns() - max(answer.last_arrival_ns for answer in answers)
-        return quiet_ns > _QUIET_S * 1e9 and all(answer.tcp_ended for answer in answers)
+        return all(program.ask("progress", Progress).tcp_ended for program in self._programs.values())
 
 
 class _Program:

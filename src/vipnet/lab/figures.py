@@ -13,7 +13,7 @@ from statistics import median
 
 from msgspec import Struct
 
-from vipnet.lab.flows import INTERVAL_MS, Arrival, Case, Flow, Phase, TrafficReport
+from vipnet.lab.flows import INTERVAL_MS, LATE_S, TCP_FLOWS, Arrival, Case, Flow, Phase, Sent, TrafficReport
 from vipnet.lab.moves import LabMove
 
 
@@ -109,23 +109,25 @@ def case_figures(case: Case, reports: Iterable[TrafficReport]) -> CaseFigures:
 def flow_figures(reports: Iterable[TrafficReport]) -> dict[Flow, FlowFigures]:
     """Put together what senders and receivers on different hosts tell of each stream."""
     arrivals: dict[int, list[Arrival]] = {flow: [] for flow in Flow}
-    sent: dict[int, tuple[int, int]] = dict.fromkeys(Flow, (0, 0))
+    sent: dict[int, Sent] = {flow: Sent(flow, 0, 0, 0) for flow in Flow}
     for report in reports:
         for arrival in report.arrivals:
             arrivals[arrival.flow].append(arrival)
-        sent.update({one.flow: (one.count, one.refused) for one in report.sent})
-    return {flow: _flow_figures(flow, *sent[flow], arrivals[flow]) for flow in Flow}
+        sent.update({one.flow: one for one in report.sent})
+    return {flow: _flow_figures(flow, sent[flow], arrivals[flow]) for flow in Flow}
 
 
-def _flow_figures(flow: Flow, sent: int, refused: int, arrivals: Sequence[Arrival]) -> FlowFigures:
-    numbers = [arrival.number for arrival in arrivals]
+def _flow_figures(flow: Flow, sent: Sent, arrived: Sequence[Arrival]) -> FlowFigures:
+    deadline_ns = sent.last_ns + LATE_S * 1e9
+    arrivals = [one for one in arrived if one.at_ns <= deadline_ns or flow in TCP_FLOWS]
+    numbers = [one.number for one in arrivals]
     distinct = len(set(numbers))
     return FlowFigures(
         switch_ms(arrivals, INTERVAL_MS[flow]),
-        sent,
-        sent - distinct,
+        sent.count,
+        sent.count - distinct,
         len(numbers) - distinct,
-        refused,
+        sent.refused,
         numbers == list(range(len(numbers))),
     )
 

@@ -45,6 +45,7 @@ class Flow(IntEnum):
     FLOOR_B = 7
 
 
+TCP_FLOWS: Final = frozenset({Flow.TCP_A_B, Flow.TCP_B_A})
 INTERVAL_MS: Final[dict[Flow, float]] = {
     Flow.UDP_A_B: 1.0,
     Flow.UDP_B_A: 1.0,
@@ -54,6 +55,11 @@ INTERVAL_MS: Final[dict[Flow, float]] = {
     Flow.FLOOR_A: 1.0,
     Flow.FLOOR_B: 1.0,
 }
+
+
+# What arrives later than this after the last message of its stream has left is lost: a
+# neighbour's answer, seconds later, can still set datagrams free that nobody waits for.
+LATE_S: Final = 0.5
 
 
 class Phase(IntEnum):
@@ -115,18 +121,21 @@ class Settings(Struct, frozen=True):
 
 
 class Sent(Struct, frozen=True):
-    """`refused`: not taken by the kernel, because there was no way out (or no room)."""
+    """`refused`: not taken by the kernel, because there was no way out (or no room).
+
+    last_ns  CLOCK_MONOTONIC, when the last message left
+    """
 
     flow: int
     count: int
     refused: int
+    last_ns: int
 
 
 class Progress(Struct, frozen=True):
     """How things are: per flow the newest number that has arrived; streams that have ended."""
 
     newest: dict[int, int]
-    last_arrival_ns: int
     tcp_ended: bool
 
 

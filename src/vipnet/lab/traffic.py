@@ -69,24 +69,23 @@ class Receiver(Protocol):
 
 
 class Journal:
-    """What has arrived."""
+    """What has arrived of this run and case; an earlier one's stragglers are not ours."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: int, case: int) -> None:
+        self._run, self._case = run, case
         self.arrivals: list[Arrival] = []
         self.newest: dict[int, int] = {}
-        self.last_arrival_ns = 0
         # The kernel stamps by the wall clock. Taken once: a clock that is set meanwhile
         # would move all stamps, which the run's figures would show.
         self._to_monotonic_ns = min(time.monotonic_ns() - time.time_ns() for _ in range(100))
 
     def note(self, data: bytes, stamp_ns: int) -> None:
         message = Message.decode(data)
-        if message is None:
+        if message is None or (message.run, message.case) != (self._run, self._case):
             return
         at_ns = stamp_ns + self._to_monotonic_ns
         self.arrivals.append(Arrival(message.flow, message.phase, message.number, at_ns))
         self.newest[message.flow] = max(message.number, self.newest.get(message.flow, -1))
-        self.last_arrival_ns = max(at_ns, self.last_arrival_ns)
 
 
 # --- receivers
@@ -189,7 +188,7 @@ class Sender:
         self._interval_ns = int(INTERVAL_MS[settings.flow] * 1e6)
         self._start_ns = 0
         self._number = 0
-        self.count = self.refused = 0
+        self.count = self.refused = self.last_ns = 0
         self.error: str | None = None
 
     def start(self, at_ns: int) -> None:
@@ -207,6 +206,7 @@ class Sender:
             try:
                 self.send(data)
                 self.count += 1
+                self.last_ns = now_ns
             except OSError as error:
                 if error.errno not in _NO_WAY:
                     self.error = error.strerror or str(error)
@@ -295,7 +295,7 @@ class Program:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._family = socket.AF_INET if settings.family == 4 else socket.AF_INET6
-        self._journal = Journal()
+        self._journal = Journal(settings.run, settings.case)
         self._receivers: list[Receiver] = []
         self._tcp: TcpReceiver | None = None
         self._senders: list[Sender] = []
@@ -352,7 +352,7 @@ class Program:
                 self._phase = int(arguments[0])
             case "progress":
                 ended = self._tcp is None or self._tcp.ended
-                return Progress(self._journal.newest, self._journal.last_arrival_ns, ended)
+                return Progress(self._journal.newest, ended)
             case "stop":
                 self._running = False
                 for sender in self._senders:
@@ -382,7 +382,7 @@ class Program:
         if self._tcp and self._tcp.error:
             errors.append(f"TCP receiver: {self._tcp.error}")
         return TrafficReport(
-            tuple(Sent(one.flow, one.count, one.refused) for one in self._senders),
+            tuple(Sent(one.flow, one.count, one.refused, one.last_ns) for one in self._senders),
             tuple(self._journal.arrivals),
             tuple(errors),
         )
