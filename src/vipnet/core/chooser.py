@@ -70,8 +70,10 @@ class Chooser(Pairing):
             if offer.existing.chooser == offer.existing.other:
                 raise ProtocolError(f"Offer of {offer.existing.chooser} for both hosts")
             return self._handle_existing(offer.existing, unix_now, provisional=provisional)
-        if offer.refused > self._generation:
-            raise ProtocolError(f"refusal of generation {offer.refused}, we are at {self._generation}")
+        if offer.refused > self._generation or (offer.refused and offer.page):
+            raise ProtocolError(
+                f"page {offer.page} refuses generation {offer.refused}, we are at {self._generation}"
+            )
         if entry is not None:
             if provisional or offer.refused != entry.generation:
                 return self._say_again(entry)
@@ -136,13 +138,12 @@ class Chooser(Pairing):
         provisional: bool = False,
     ) -> Step:
         """Choose what is free on both hosts, or ask for more."""
+        if offer.page not in (0, len(self._pages)):
+            return Step()  # a duplicate, or of an earlier round
         self.asked = None
-        if offer.page == 0:
-            self._pages = (offer,)
-        elif offer.page == len(self._pages):
-            self._pages = (*self._pages, offer)
-        else:
-            return Step(outputs=before)  # a duplicate, or of an earlier round
+        self._pages = (*self._pages, offer) if offer.page else (offer,)
+        if not offer.page and not (offer.chooser and offer.other):
+            return Step(outputs=before, failed=f"{self.peer} has no free address left")
         if (pair := self._pick(unix_now)) is not None:
             return self._choose(pair, unix_now, before=before, provisional=provisional)
         if not self._offered_inside():
@@ -169,9 +170,8 @@ class Chooser(Pairing):
             if self.space.is_free_remote(token, self.peer, unix_now)
         ]
         last = self._pages[-1]
-        self.space.refused += len(last.chooser) + len(last.other)
-        self.space.refused -= sum(token in local for token in last.chooser)
-        self.space.refused -= sum(token in remote for token in last.other)
+        self.space.refused += sum(token not in local for token in last.chooser)
+        self.space.refused += sum(token not in remote for token in last.other)
         local.sort(key=lambda token: token != self.space.own_token)
         pairs = (TokenPair(ours, theirs) for ours in local for theirs in remote if ours != theirs)
         return next(pairs, None)
