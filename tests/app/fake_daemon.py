@@ -12,6 +12,7 @@ import trio
 from vipnet.app import launch
 from vipnet.app.config import load_config
 from vipnet.app.control import serve_control
+from vipnet.errors import HostError
 
 STARTING: dict[str, Any] = {
     "name": "a.vipip.net",
@@ -38,9 +39,15 @@ async def serve(behaviour: str, path: Path) -> None:
 
     async def down(params: dict[str, Any]) -> object:
         print("asked to stop", params, flush=True)
+        if behaviour == "refusing":
+            raise HostError("still running: the DNS provider does not answer")
         if behaviour not in ("deaf", "stubborn"):
-            nursery.cancel_scope.cancel()
+            nursery.start_soon(end)
         return {}
+
+    async def end() -> None:
+        await trio.sleep(0.05)  # the answer leaves first
+        nursery.cancel_scope.cancel()
 
     if behaviour == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

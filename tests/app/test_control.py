@@ -110,7 +110,7 @@ def test_a_daemon_that_hangs_is_said_to(run_dir: Path) -> None:
         await trio.sleep_forever()
 
     def client() -> None:
-        with pytest.raises(VipnetError, match=r"does not answer within 0\.05 s"):
+        with pytest.raises(NotRunningError, match=r"does not answer within 0\.05 s"):
             ask_daemon(run_dir, "status", 0.05)
 
     serving(run_dir, {"status": status}, client)

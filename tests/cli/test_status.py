@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import click
@@ -73,16 +74,17 @@ def test_status_names_what_keeps_it() -> None:
     assert lines[-1].startswith("No peers yet")
 
 
-def test_moves_text() -> None:
+def test_moves_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "localtime", time.gmtime)
     with daemon({"moves": answering(MOVES)}) as config:
         done = vipnet("moves", "--config", config)
     assert done.out.splitlines() == [
-        "#1  address: 10.201.1.10:5847 -> 10.201.2.10:5847",
+        "#1  16:02:03  address: 10.201.1.10:5847 -> 10.201.2.10:5847",
         "  in DNS after 6.5 ms",
         "  b.vipip.net  acked  hint 0.31 ms, ack 1.2 ms, validated 2.5 ms",
         "    sent again: 12 packets, 14.4 kB; silence of 4.8 ms",
         "",
-        "#2  link: 10.201.2.10:5847 -> no network",
+        "#2  16:02:10  link: 10.201.2.10:5847 -> no network",
         "  b.vipip.net  pending  hint 0.31 ms",
     ]
     assert render.moves([]) == "No moves since the daemon started."

@@ -218,7 +218,7 @@ def _as_text(value: object) -> str:
 def ask_daemon(run_dir: Path, op: str, timeout_s: float = ANSWER_S, /, **params: object) -> dict[str, Any]:
     """Return what the daemon answers to OP.
 
-    Raise NotRunningError when none is there, else the daemon's own refusal as the
+    Raise NotRunningError when none is there or it hangs, else the daemon's own refusal as the
     VipnetError that has its exit status.
     """
     path = run_dir / SOCKET_NAME
@@ -233,7 +233,7 @@ def ask_daemon(run_dir: Path, op: str, timeout_s: float = ANSWER_S, /, **params:
     except (FileNotFoundError, ConnectionRefusedError):
         raise NotRunningError(f"the daemon is not running (nothing listens at {path}): `vipnet up`") from None
     except TimeoutError:
-        raise VipnetError(
+        raise NotRunningError(
             f"the daemon does not answer within {timeout_s:g} s: see {run_dir}/vipnet.log"
         ) from None
     except OSError as error:

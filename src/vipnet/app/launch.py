@@ -24,6 +24,7 @@ import trio
 from vipnet.app import leftovers
 from vipnet.app.config import Config, load_config
 from vipnet.app.control import ask_daemon
+from vipnet.app.logs import configure_logging
 from vipnet.errors import ConfigError, HostError, NotReadyError, NotRunningError, VipnetError
 
 LOCK_NAME: Final = "vipnet.pid"
@@ -89,6 +90,7 @@ def run(config: Config) -> None:
     with run_lock(config.run_dir):
         from vipnet.app.daemon import run_daemon
 
+        configure_logging()
         trio.run(run_daemon, config)
 
 
@@ -171,6 +173,8 @@ def missing_part(status: dict[str, Any] | None) -> str:
         return f"publishing by {publish['provider']} is {publish['state']}: {reason}"
     if not status["dns"]["listen"]:
         return "the resolver is not up yet"
+    if publish["state"] == "ok" and status["state"] == "starting":
+        return f"the name servers of {status['name']} do not answer with {publish['address']} yet"
     return f"its state is {status['state']!r}"
 
 
@@ -180,41 +184,44 @@ def missing_part(status: dict[str, Any] | None) -> str:
 def stop(config: Config, *, unpublish: bool = False) -> bool:
     """Have no daemon, and nothing of one on this host; return True when one ran.
 
-    Raise NotRunningError when UNPUBLISH is asked for and no daemon is there to do it.
+    Raise NotRunningError when UNPUBLISH is asked for and no daemon is there to do it; what
+    the daemon says when it refuses, and so goes on.
     """
     pid = running_pid(config.run_dir)
-    if pid is not None:
-        _stop_process(pid, config.run_dir, unpublish=unpublish)
+    agreed = pid is not None and _stop_process(pid, config.run_dir, unpublish=unpublish)
     # Who may stop a daemon need not be root; it cleans up behind itself when it stops in peace.
     if pid is None or os.geteuid() == 0:
         leftovers.clean(config)
-    if unpublish and pid is None:
+    if unpublish and not agreed:
         raise NotRunningError(
             "not running, so the address in DNS stays: `vipnet up`, then `down --unpublish`"
         )
     return pid is not None
 
 
-def _stop_process(pid: int, run_dir: Path, *, unpublish: bool) -> None:
+def _stop_process(pid: int, run_dir: Path, *, unpublish: bool) -> bool:
+    """End the daemon, by force when it does not answer; return whether it agreed."""
     try:
         process = os.pidfd_open(pid)
     except ProcessLookupError:
-        return
+        return False
     try:
-        refusal: VipnetError | None = None
         try:
             ask_daemon(run_dir, "down", unpublish=unpublish)
-        except VipnetError as error:
-            refusal = error  # it hangs, is not yet there to be asked, or we may not
-        for wait_s, signal_number in ((0 if refusal else STOP_S, signal.SIGTERM), (STOP_S, signal.SIGKILL)):
+            agreed = True
+        except NotRunningError:
+            agreed = False  # it hangs, or is not yet there to be asked
+        waits = ((STOP_S if agreed else 0, signal.SIGTERM), (STOP_S, signal.SIGKILL))
+        for wait_s, signal_number in waits:
             if _ended(process, wait_s):
-                return
+                return agreed
             try:
                 signal.pidfd_send_signal(process, signal_number)
             except PermissionError:
-                raise refusal or HostError(f"process {pid} does not stop: try as root") from None
+                raise HostError(f"process {pid} does not stop when asked: try as root") from None
         if not _ended(process, STOP_S):
             raise HostError(f"process {pid} survives SIGKILL: it hangs inside the kernel")
+        return agreed
     finally:
         os.close(process)
 

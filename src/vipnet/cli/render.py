@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import textwrap
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -132,8 +133,9 @@ def moves(items: Sequence[dict[str, Any]]) -> str:
 
 
 def _move(move: dict[str, Any]) -> str:
+    when = time.strftime("%H:%M:%S", time.localtime(move["at"]))
     old, new = (", ".join(move[key]) or "no network" for key in ("old", "new"))
-    lines = [f"#{move['id']}  {move['cause']}: {old} -> {new}"]
+    lines = [f"#{move['id']}  {when}  {move['cause']}: {old} -> {new}"]
     if move["dns_ms"] is not None:
         lines.append(f"  in DNS after {ms(move['dns_ms'])}")
     for partner in move["partners"]:
