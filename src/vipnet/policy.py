@@ -57,8 +57,14 @@ class Policy(Struct, frozen=True, kw_only=True):
     lookup_idle_retry_s: float = 5.0  # after 15 s of asking, for as long as traffic wants it
     resolve_timeout_s: float = 3.0  # a VIP name that cannot be reached: SERVFAIL after this
 
-    queue_packets: int = 512  # packets kept a peer while there is no key or no path
+    queue_packets: int = 16_384  # packets kept a peer while there is no key or no path
     queue_bytes: int = 2**21
+    stash_s: float = 2.0  # sealed datagrams are kept so long for a replay
+    stash_bytes: int = 2**24  # a peer
+    stash_total_bytes: int = 2**26
+    replay_margin_s: float = 0.1  # sealed so long before the last sign of life: not this move's loss
+    replay_burst_bytes: int = 2**18  # sent again at once; the rest in steps of
+    replay_step_s: float = 0.002
     pending_inits: int = 64  # strangers' handshakes waiting for DNS to vouch for their name
     stranger_inits_per_s: int = 50  # above this: cookies (WireGuard section 5.3)
     refused_cache_s: float = 60.0  # a name that DNS did not vouch for is not looked up again

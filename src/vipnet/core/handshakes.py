@@ -62,6 +62,9 @@ def complete(peer: Peer, completed: Completed, source: Locator, now: Instant) ->
     if completed.move_number == peer.host.move_number:
         outputs += moving.hint_arrived(peer, now)
     sealed_before = completed.session.sent
+    if peer.outage_from is not None:
+        # Its answer reports what arrived under the older keys.
+        outputs += peer.challenge([source], now)
     outputs += flush(peer, now)
     if completed.session.sent == sealed_before == 0:
         outputs += peer.seal(Keepalive(), source, now)
@@ -122,6 +125,7 @@ def _learn_place(
     mapping, host = peer.mapping, peer.host
     restarted = peer.boot_id is not None and peer.boot_id != boot_id
     peer.boot_id = boot_id
+    peer.dead = False
     mapping.last_heard = now
     if move_number < mapping.move_number and not restarted:
         return []

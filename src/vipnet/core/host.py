@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vipnet.core.outputs import StoreClock
+from vipnet.core.stash import StashRoom
 from vipnet.core.tokens import TokenSpace
 from vipnet.core.trust import AcceptPolicy
 from vipnet.crypto.noise import public_key
@@ -51,6 +52,7 @@ class Host:
         self.move_number = clock.move_number + margin_us
         self.indexes: dict[int, tuple[Peer | FirstContact, Session | Initiation]] = {}
         self.remote_tokens: dict[bytes, Peer] = {}  # as in an IPv4 header
+        self.stash_room = StashRoom(policy)
         self.counters: dict[str, int] = {}
 
     @property
@@ -81,5 +83,5 @@ class Host:
             if index and index not in self.indexes:
                 return index
 
-    def count(self, event: str) -> None:
-        self.counters[event] = self.counters.get(event, 0) + 1
+    def count(self, event: str, number: int = 1) -> None:
+        self.counters[event] = self.counters.get(event, 0) + number

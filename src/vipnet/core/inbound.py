@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vipnet.core import binding, handshakes, moving
-from vipnet.core.outbound import touch
+from vipnet.core.outbound import flush, touch
 from vipnet.core.outputs import Deliver, LogEvent, Output
 from vipnet.core.peer import Peer
 from vipnet.core.session import Session
@@ -38,6 +38,7 @@ def handle_sealed(
     peer.mapping.last_heard, last_heard = now, peer.mapping.last_heard
     peer.renewing = False
     peer.liveness.received()
+    from_current = source == peer.mapping.current
     newest = session is peer.sessions.newest and counter >= session.window.highest
     kind, body = plaintext[-1], plaintext[:-1]
     if kind == KIND_IPV4:
@@ -51,8 +52,13 @@ def handle_sealed(
         newest = newest and not isinstance(message, Hint | HintAck | PathChallenge | PathResponse)
     else:
         peer.host.count("unknown_kind")
-    if newest and source != peer.mapping.current:
+    if from_current:
+        peer.current_heard = now
+    elif newest and source != peer.mapping.current:
         outputs += moving.handle_foreign_source(peer, source, now)
+    if peer.dead:
+        peer.dead = False
+        outputs += flush(peer, now)
     return outputs
 
 
@@ -91,4 +97,5 @@ def _handle_close(peer: Peer, message: Close) -> list[Output]:
     handshakes.forget_indexes(peer, [session.local_index for session in peer.sessions.drop_all()])
     peer.liveness.reset()
     peer.hints = None
+    peer.stash.clear()
     return [LogEvent("session.closed", {"peer": peer.name, "reason": message.reason})]

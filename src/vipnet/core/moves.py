@@ -31,13 +31,23 @@ class MoveLog:
 
     def note(self, name: Fqdn, event: Literal["hint", "ack", "lookup", "validated"], now: Instant) -> None:
         """EVENT happened now with the partner NAME; only the first time counts."""
-        if self._report is not None and getattr(self._line(name), f"{event}_ms") is None:
+        if self._report is None or (event != "hint" and name not in self._partners):
+            return
+        if getattr(self._line(name), f"{event}_ms") is None:
             self._change(name, **{f"{event}_ms": (now - self._report.at) * 1000})
 
     def note_gap(self, name: Fqdn, last_before: Instant, now: Instant) -> None:
         """Data of the partner arrives again; the last before the move did at LAST_BEFORE."""
         if name in self._partners and self._line(name).gap_ms is None:
             self._change(name, gap_ms=(now - last_before) * 1000)
+
+    def note_replayed(self, name: Fqdn, datagrams: int, size_bytes: int) -> None:
+        """So much was sent again to the partner."""
+        if name in self._partners:
+            line = self._line(name)
+            self._change(
+                name, replayed=line.replayed + datagrams, replayed_bytes=line.replayed_bytes + size_bytes
+            )
 
     def conclude(self, name: Fqdn, outcome: Literal["acked", "dns", "timeout"]) -> None:
         if name in self._partners and self._line(name).outcome is None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from vipnet.core import replay
 from vipnet.core.hints import HintSender
 from vipnet.core.locators import usable, usable_only
 from vipnet.core.outbound import flush, want_lookup
@@ -10,7 +13,7 @@ from vipnet.core.path import Answered
 from vipnet.core.peer import Peer
 from vipnet.policy import CHALLENGE_SIZE
 from vipnet.types import Instant, Locator
-from vipnet.wire.control import Hint, HintAck, PathChallenge, PathResponse
+from vipnet.wire.control import Hint, HintAck, PathChallenge, PathResponse, Report
 
 _PROBED_MAX = 32
 _PROBE_AGAIN_S = 1.0
@@ -27,6 +30,9 @@ def handle_own_move(peer: Peer, now: Instant) -> list[Output]:
         return []
     peer.liveness.reset()
     peer.moved_at = now
+    if peer.outage_from is None:
+        peer.outage_from = peer.mapping.last_heard
+    peer.dead = False
     if not peer.host.locators:
         return []
     if peer.sessions.sending(now) is None:
@@ -39,6 +45,16 @@ def handle_own_move(peer: Peer, now: Instant) -> list[Output]:
     peer.hints = HintSender(peer.host.move_number, peer.rtt, peer.host.policy, now)
     peer.moves.note(peer.name, "hint", now)
     return _send_hint(peer, now) + flush(peer, now)
+
+
+def handle_path_event(peer: Peer, now: Instant) -> list[Output]:
+    """Same locators, but the way changed (a route, a wake-up): what waits for an answer goes again."""
+    if peer.initiator.active:
+        peer.initiator.begin(now)
+    if peer.hints is None:
+        return []
+    peer.hints = HintSender(peer.hints.move_number, peer.rtt, peer.host.policy, now)
+    return _send_hint(peer, now)
 
 
 def handle_hint_timeout(peer: Peer, now: Instant) -> list[Output]:
@@ -65,7 +81,7 @@ def _send_hint(peer: Peer, now: Instant) -> list[Output]:
     if peer.sessions.sending(now) is None:
         peer.want_handshake(now)
         return []
-    hint = Hint(peer.hints.move_number, peer.host.locators)
+    hint = Hint(peer.hints.move_number, peer.host.locators, peer.reports())
     outputs: list[Output] = []
     targets = peer.mapping.candidates() if peer.mapping.looked_up else [peer.mapping.current]
     for locator in targets:
@@ -80,10 +96,8 @@ def handle_hint_ack(peer: Peer, ack: HintAck, source: Locator, now: Instant) -> 
     if peer.hints is None or ack.move_number != peer.hints.move_number:
         return outputs
     outputs += hint_arrived(peer, now)
-    if source == peer.mapping.current:
-        return outputs + flush(peer, now)
-    if source in peer.mapping.candidates():
-        return outputs + _move_to(peer, source, now)
+    if source == peer.mapping.current or source in peer.mapping.candidates():
+        return outputs + _move_to(peer, source, ack.reports, now)
     return outputs + peer.challenge([source], now)
 
 
@@ -113,7 +127,7 @@ def handle_hint(peer: Peer, hint: Hint, source: Locator, now: Instant) -> list[O
     challenge = (
         peer.challenges.issue(source, now) if usable(source, host.space.subnet, host.locators) else None
     )
-    ack = HintAck(hint.move_number, challenge or host.random_bytes(CHALLENGE_SIZE))
+    ack = HintAck(hint.move_number, challenge or host.random_bytes(CHALLENGE_SIZE), peer.reports())
     if hint.move_number == mapping.move_number:
         return peer.seal(ack, source, now)
     listed = usable_only(hint.locators, host.space.subnet, host.locators)
@@ -121,7 +135,7 @@ def handle_hint(peer: Peer, hint: Hint, source: Locator, now: Instant) -> list[O
     if source in listed:
         mapping.believe(listed, source, hint.move_number)
         outputs += peer.seal(ack, source, now)
-        outputs += _path_changed(peer, now)
+        outputs += _path_changed(peer, hint.reports, now)
     else:
         mapping.believe(listed, mapping.current or source, hint.move_number)
         peer.listed_answered_at = None
@@ -159,31 +173,33 @@ def handle_path_response(peer: Peer, response: PathResponse, now: Instant) -> li
         peer.listed_answered_at = now
     elif peer.listed_answered_at is not None and now - peer.listed_answered_at < _LISTED_WINS_S:
         return outputs
-    if answered.locator == peer.mapping.current:
-        return outputs + flush(peer, now)
-    return outputs + _move_to(peer, answered.locator, now)
+    if answered.locator != peer.mapping.current:
+        return outputs + _move_to(peer, answered.locator, response.reports, now)
+    if peer.outage_from is not None and peer.hints is None:
+        return outputs + replay.begin(peer, response.reports, now)
+    return outputs + flush(peer, now)
 
 
 def handle_path_challenge(
     peer: Peer, challenge: PathChallenge, source: Locator, now: Instant
 ) -> list[Output]:
-    return peer.seal(PathResponse(challenge.data), source, now)
+    return peer.seal(PathResponse(challenge.data, peer.reports()), source, now)
 
 
-def _move_to(peer: Peer, locator: Locator, now: Instant) -> list[Output]:
+def _move_to(peer: Peer, locator: Locator, reports: Sequence[Report], now: Instant) -> list[Output]:
     peer.mapping.current = locator
-    return _path_changed(peer, now)
+    return _path_changed(peer, reports, now)
 
 
-def _path_changed(peer: Peer, now: Instant) -> list[Output]:
-    """Datagrams go elsewhere from now on; what waited for a path goes too."""
+def _path_changed(peer: Peer, reports: Sequence[Report], now: Instant) -> list[Output]:
+    """Datagrams go elsewhere from now on: first what was lost, then what waited for a path."""
     peer.liveness.reset()
     peer.probed.clear()
     outputs: list[Output] = []
     if peer.hints is not None:
         # We moved as well, and only now know where to say so.
         outputs += _send_hint(peer, now)
-    return outputs + flush(peer, now)
+    return outputs + replay.begin(peer, reports, now)
 
 
 # --- what DNS says

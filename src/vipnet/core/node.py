@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Iterable
 from itertools import count
 
-from vipnet.core import binding, handshakes, inbound, moving, outbound
+from vipnet.core import binding, handshakes, inbound, moving, outbound, replay
 from vipnet.core.firstcontact import FirstContact
 from vipnet.core.host import Host
 from vipnet.core.initiator import Initiation
@@ -106,7 +106,7 @@ class Node:
         locators = locators[:LOCATORS_MAX]
         old = self.host.locators
         if locators == old:
-            return []
+            return self._handle_path_event(now)
         self.host.locators = locators
         self.host.next_move_number()
         self.moves.begin(cause, old, locators, now)
@@ -120,6 +120,13 @@ class Node:
                 contact.initiator.begin(now)
                 self._reschedule(contact)
         return [*self._finish(outputs, now), self.host.clock]
+
+    def _handle_path_event(self, now: Instant) -> list[Output]:
+        outputs: list[Output] = []
+        for peer in self.peers.values():
+            outputs += moving.handle_path_event(peer, now)
+            self._reschedule(peer)
+        return self._finish(outputs, now)
 
     def handle_lookup(self, result: LookupResult, now: Instant) -> list[Output]:
         """The answer to a LookupWanted; every one has to be answered, if only by `failed`."""
@@ -320,6 +327,8 @@ class Node:
         if _is_due(peer.initiator.next_timeout(), now):
             outputs += handshakes.handle_initiator_timeout(peer, now)
         outputs += moving.handle_hint_timeout(peer, now)
+        if _is_due(peer.replay_at, now):
+            outputs += replay.go_on(peer, now)
         for step in peer.liveness.handle_timeout(now):
             outputs += self._serve_liveness(peer, step, now)
         if _is_due(peer.negotiation.next_timeout(), now):
@@ -334,9 +343,12 @@ class Node:
             case LivenessStep.KEEPALIVE:
                 return peer.seal_to_current(Keepalive(), now)
             case LivenessStep.PROBE:
+                if peer.outage_from is None:
+                    peer.outage_from = peer.mapping.last_heard
                 return peer.challenge(peer.mapping.candidates(), now)
             case LivenessStep.DEAD:
                 # The peer may be elsewhere, or have lost its session: ask DNS, and shake hands anew.
+                peer.dead = True
                 peer.want_handshake(now)
                 return outbound.want_lookup(peer, "path is dead")
 

@@ -6,7 +6,6 @@ from vipnet.core.mapping import lease_expired
 from vipnet.core.outputs import LookupWanted, Output
 from vipnet.core.peer import Peer
 from vipnet.types import Instant
-from vipnet.wire.datagram import KIND_IPV4
 
 
 def handle_packet(peer: Peer, packet: bytes, now: Instant) -> list[Output]:
@@ -18,13 +17,13 @@ def handle_packet(peer: Peer, packet: bytes, now: Instant) -> list[Output]:
         if peer.host.policy.lookup_before_send and peer.lookup_under_way:
             peer.backlog.append(packet)
             return outputs
-    if session is None or current is None or not peer.host.locators:
+    if session is None or current is None or not peer.host.locators or peer.dead or peer.replaying:
         peer.backlog.append(packet)
         if session is None:
             peer.want_handshake(now)
         return outputs
     peer.liveness.sent_data(now)
-    outputs.append(peer.transmit(session, packet, KIND_IPV4, current))
+    outputs.append(peer.transmit_packet(session, packet, current, now))
     if session.wants_rekey(now):
         peer.want_handshake(now)
     return outputs
@@ -33,10 +32,12 @@ def handle_packet(peer: Peer, packet: bytes, now: Instant) -> list[Output]:
 def flush(peer: Peer, now: Instant) -> list[Output]:
     """Send what waited for a key or a path, if there is both."""
     session, current = peer.sessions.sending(now), peer.mapping.current
-    if session is None or current is None or not peer.host.locators or not len(peer.backlog):
+    if session is None or current is None or not peer.host.locators or peer.dead or peer.replaying:
+        return []
+    if not len(peer.backlog):
         return []
     peer.liveness.sent_data(now)
-    return [peer.transmit(session, packet, KIND_IPV4, current) for packet in peer.backlog.take_all()]
+    return [peer.transmit_packet(session, packet, current, now) for packet in peer.backlog.take_all()]
 
 
 def touch(peer: Peer, now: Instant) -> list[Output]:

@@ -7,6 +7,8 @@ timer for `now`: the node serves what is due before it returns.
 
 from __future__ import annotations
 
+from collections import deque
+
 from msgspec import structs
 
 from vipnet.core.backlog import Backlog
@@ -21,11 +23,16 @@ from vipnet.core.outputs import Output, StoreBinding, StorePeer, Transmit
 from vipnet.core.path import Challenges
 from vipnet.core.rtt import RttEstimator
 from vipnet.core.session import Session, Sessions
+from vipnet.core.stash import Sent, Stash
 from vipnet.policy import DEFAULT_PORT
 from vipnet.types import Fqdn, Instant, Locator, PublicKey
 from vipnet.wire import control
-from vipnet.wire.datagram import KIND_CONTROL
+from vipnet.wire.control import Report
+from vipnet.wire.datagram import KIND_CONTROL, KIND_IPV4
 from vipnet.wire.handshake import CookieReply
+
+# Of the newest session and of each older one: 1,200 bytes have room for these and 8 locators.
+_MANY_GAPS, _FEW_GAPS, _REPORTS_MAX = 64, 8, 4
 
 
 class Peer:
@@ -55,6 +62,9 @@ class Peer:
         self.challenges = Challenges(host.random_bytes)
         self.liveness = Liveness(self.rtt, host.policy)
         self.backlog = Backlog(host.policy)
+        self.stash = Stash(host.policy, host.stash_room)
+        self.replaying: deque[Sent] = deque()  # what a move lost and is still to be sent again
+        self.replay_at: Instant | None = None
         self.hints: HintSender | None = None
         self.port = known.locators[0].port if known.locators else DEFAULT_PORT
         self.boot_id: bytes | None = None
@@ -65,6 +75,9 @@ class Peer:
         self.lookup_under_way = False
         self.renewing = False  # the lease ran out and DNS was asked once
         self.moved_at: Instant | None = None  # our move, until data of the peer arrives again
+        self.current_heard: Instant | None = None  # last datagram from where ours go
+        self.outage_from: Instant | None = None  # last sign of life before the path was lost
+        self.dead = False  # nothing gets through: packets wait, unsealed
         self.probed: dict[Locator, Instant] = {}  # unlisted sources that were challenged, and when
         self.listed_answered_at: Instant | None = None
         self.rx_bytes = self.tx_bytes = 0
@@ -109,6 +122,24 @@ class Peer:
         current = self.mapping.current
         return [] if current is None else self.seal(message, current, now)
 
+    def transmit_packet(self, session: Session, packet: bytes, to: Locator, now: Instant) -> Transmit:
+        """Seal PACKET, and keep the datagram for the case that a move loses it."""
+        counter = session.sent
+        transmit = self.transmit(session, packet, KIND_IPV4, to)
+        if self.host.policy.stores:
+            self.stash.keep(Sent(session, counter, bytes(transmit.payload), to, now))
+        return transmit
+
+    def reports(self) -> tuple[Report, ...]:
+        """What we have received, newest session first; small enough for one message."""
+        if not self.host.policy.stores:
+            return ()
+        reports: list[Report] = []
+        for session in self.sessions.receiving()[:_REPORTS_MAX]:
+            base, highest, gaps = session.window.report(_FEW_GAPS if reports else _MANY_GAPS)
+            reports.append(Report(session.local_index, base, highest, gaps))
+        return tuple(reports)
+
     def transmit(self, session: Session, body: bytes, kind: int, to: Locator) -> Transmit:
         datagram = session.seal(body, kind)
         self.tx_bytes += len(datagram)
@@ -149,5 +180,6 @@ class Peer:
             None if self.hints is None else self.hints.next_timeout(),
             self.wanted_until,
             self.active_ends(),
+            self.replay_at,
         )
         return min((at for at in deadlines if at is not None), default=None)

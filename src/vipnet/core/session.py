@@ -148,6 +148,11 @@ class Sessions:
         self._unconfirmed = [session for session in self._unconfirmed if session not in over]
         return over
 
+    def receiving(self) -> list[Session]:
+        """Confirmed sessions, the newest first: what may have lost something."""
+        old = [session for session, _ in reversed(self._old)]
+        return old if self._sending is None else [self._sending, *old]
+
     def all(self) -> list[Session]:
         sending = [] if self._sending is None else [self._sending]
         return sending + self._unconfirmed + [session for session, _ in self._old]

@@ -110,6 +110,7 @@ class PathResponse(Message, frozen=True, tag=8):
     """Answer to a PathChallenge or to a HintAck, sent to where that came from."""
 
     data: Challenge
+    reports: Annotated[tuple[Report, ...], Meta(max_length=4)] = ()
 
 
 class Keepalive(Message, frozen=True, tag=9):
