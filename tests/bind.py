@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,7 @@ options {{
     notify no;
     max-udp-size 1232;
     minimal-responses no;
+    rrset-order {{ order none; }};
 }};
 controls {{ }};
 logging {{
@@ -81,15 +83,25 @@ class Bind(Struct):
 
     def send(self, wire: bytes) -> bytes:
         """Return the answer to WIRE over UDP."""
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.settimeout(5)
-            sock.sendto(wire, (self.server.host, self.server.port))
-            return sock.recv(65535)
+        return exchange(wire, self.server)
 
     def queries(self) -> list[str]:
         """Lines of the query log."""
         log = self.directory / "query.log"
         return log.read_text().splitlines() if log.exists() else []
+
+
+def exchange(wire: bytes, server: Locator, *, tcp: bool = False) -> bytes:
+    """Return the bytes that SERVER answers WIRE with."""
+    where = (server.host, server.port)
+    if tcp:
+        with socket.create_connection(where, timeout=10) as stream, stream.makefile("rb") as answer:
+            stream.sendall(struct.pack("!H", len(wire)) + wire)
+            return answer.read(struct.unpack("!H", answer.read(2))[0])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(10)
+        sock.sendto(wire, where)
+        return sock.recv(65535)
 
 
 def tsig_key(name: str, secret: str = SECRET, algorithm: str = "hmac-sha256") -> dns.tsig.Key:

@@ -318,9 +318,10 @@ def test_a_known_zone_costs_one_round_trip_and_no_upstream() -> None:
         assert await lookup.lookup(B, authoritative=True) == FOUND
         assert upstream.asked == []
         assert sorted(own.asked) == sorted([f"{B} A", f"{B} AAAA", f"_vip.{B} TXT"])
-        # Another host of the zone: which zone it is in has to be found, but not its servers.
-        await lookup.servers(Fqdn("ns0.vipip.test"))
-        assert upstream.asked == ["ns0.vipip.test SOA"]
+        # Another host of the zone, never heard of before.
+        own.records["c.vipip.test A"] = ["192.0.2.3"]
+        assert (await lookup.lookup(Fqdn("c.vipip.test"), authoritative=True)).addresses == ("192.0.2.3",)
+        assert upstream.asked == []
 
     run_with_zone(main)
 
@@ -361,12 +362,24 @@ def test_a_blocked_zone_falls_back_to_the_upstream() -> None:
     run_with_zone(main)
 
 
-def test_a_server_that_no_longer_has_the_zone_is_forgotten() -> None:
+def test_a_server_that_no_longer_has_the_zone_is_replaced() -> None:
     async def main(upstream: FakeDns, own: FakeDns, lookup: Lookup) -> None:
         async with FakeDns(ZONE).serve() as lame:
             lookup.remember(B, (lame.address,))
-            assert (await lookup.lookup(B, authoritative=True)).addresses[0] == "192.0.2.1"
-        assert (await lookup.lookup(B, authoritative=True)).addresses[0] == "192.0.2.2"
+            assert await lookup.lookup(B, authoritative=True) == FOUND
+            lame.asked.clear()
+            assert await lookup.lookup(B, authoritative=True) == FOUND
+            assert lame.asked == []
+
+    run_with_zone(main)
+
+
+def test_a_delegated_part_of_a_known_zone_is_found() -> None:
+    async def main(upstream: FakeDns, own: FakeDns, lookup: Lookup) -> None:
+        async with FakeDns(ZONE).serve() as parent:  # answers without authority, as a referral does
+            lookup.remember(Fqdn("vipip.test"), (parent.address,))
+            assert await lookup.lookup(B, authoritative=True) == FOUND
+            assert f"{B} A" in parent.asked
 
     run_with_zone(main)
 

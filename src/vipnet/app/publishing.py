@@ -45,6 +45,7 @@ class PublishLoop:
         self._confirmed: tuple[str, ...] | None = None  # None: DNS may have the old or the new ones
         self._address: str | None = None
         self._changed = trio.Event()
+        self._calling = trio.Lock()
         self._state: State = "off" if publisher is None else "pending"
         self._error: str | None = None
 
@@ -87,10 +88,14 @@ class PublishLoop:
                 await trio.sleep_forever()
 
     async def withdraw(self) -> None:
-        """Take the name's records back, after `run` has ended. Raise PublishError."""
-        if self._publisher is not None:
+        """Take the name's records back; nothing is published until the next want. Raise PublishError."""
+        self.want(())
+        if self._publisher is None:
+            return
+        async with self._calling:  # the update under way has been cancelled
+            self._confirmed = None
             await self._publisher.withdraw(self._desired(()))
-            self._confirmed = self._address = None
+            self._address = None
 
     async def _cancel_when(self, event: trio.Event, scope: trio.CancelScope) -> None:
         await event.wait()
@@ -102,7 +107,8 @@ class PublishLoop:
         while True:
             self._confirmed = None
             try:
-                await publisher.publish(self._desired(addresses))
+                async with self._calling:
+                    await publisher.publish(self._desired(addresses))
             except PublishError as error:
                 self._failed(error)
                 if error.permanent:

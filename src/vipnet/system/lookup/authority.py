@@ -74,12 +74,19 @@ class Authority:
 
     async def ask(self, host: Fqdn, name: str, rdtype: RdataType) -> dns.message.Message:
         """Ask the servers of HOST's zone for NAME, which is HOST or below it."""
-        zone = self._known_zone(host) or await self._discover(host)
-        try:
-            return await self._ask_servers(zone.servers, name, rdtype)
-        except LookupFailedError:
-            self._zone_of.pop(host, None)  # the zone has other servers by now, perhaps
-            raise
+        zone = self._known_zone(host) or self._zone_around(host)
+        tried: tuple[Locator, ...] = ()
+        if zone is not None:
+            tried = zone.servers
+            try:
+                return await self._ask_servers(tried, name, rdtype)
+            except LookupFailedError as error:
+                self._zone_of.pop(host, None)  # another zone, or it has other servers by now
+                failure = error
+        zone = await self._discover(host)
+        if zone.servers == tried:
+            raise failure
+        return await self._ask_servers(zone.servers, name, rdtype)
 
     async def primary(self, name: Fqdn, server: str | None, port: int, zone: str | None) -> Primary:
         """See Lookup.primary."""
@@ -114,6 +121,11 @@ class Authority:
     def _known_zone(self, name: Fqdn) -> _Zone | None:
         zone = self._zone_of.get(name)
         return None if zone is None else self._zones.get(zone)
+
+    def _zone_around(self, name: Fqdn) -> _Zone | None:
+        """The smallest known zone that NAME is in by its labels: right unless a part of it is delegated."""
+        around = [zone for zone in self._zones.values() if within(name, zone.name)]
+        return max(around, key=lambda zone: len(zone.name), default=None)
 
     async def _discover(self, name: Fqdn) -> _Zone:
         """Find NAME's zone and its servers: three round trips, one when the zone is known."""

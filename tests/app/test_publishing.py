@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from itertools import pairwise
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from vipnet.app.publishing import PublishLoop
+from vipnet.errors import PublishError
+from vipnet.names.desired import Desired
+from vipnet.types import Fqdn
+
+A = Fqdn("a.vipip.test")
+HOME, TRAIN, WORK = ("192.0.2.1",), ("198.51.100.7",), ("203.0.113.9", "2001:db8::9")
+
+
+class FakePublisher:
+    """Takes `takes_s` for each call, then raises the next of `errors` if there is one."""
+
+    provider = "fake"
+
+    def __init__(self, *errors: PublishError, takes_s: float = 0.0) -> None:
+        self.errors = list(errors)
+        self.takes_s = takes_s
+        self.begun: list[tuple[float, tuple[str, ...]]] = []
+        self.done: list[tuple[str, ...]] = []
+        self._running = 0
+
+    async def publish(self, desired: Desired) -> None:
+        await self._call(desired.addresses)
+
+    async def withdraw(self, desired: Desired) -> None:
+        await self._call(())
+
+    async def _call(self, addresses: tuple[str, ...]) -> None:
+        self.begun.append((trio.current_time(), addresses))
+        self._running += 1
+        assert self._running == 1
+        try:
+            await trio.sleep(self.takes_s)
+        finally:
+            self._running -= 1
+        if self.errors:
+            raise self.errors.pop(0)
+        self.done.append(addresses)
+
+
+def run(
+    publisher: FakePublisher | None, main: Callable[[PublishLoop], Awaitable[None]]
+) -> list[tuple[str, ...]]:
+    """Run MAIN beside the loop, on a clock of its own; return what was said to be published."""
+    told: list[tuple[str, ...]] = []
+
+    async def everything() -> None:
+        loop = PublishLoop(publisher, lambda addresses: Desired(A, addresses), published=told.append)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(loop.run)
+            await main(loop)
+            nursery.cancel_scope.cancel()
+
+    trio.run(everything, clock=MockClock(autojump_threshold=0))
+    return told
+
+
+def test_what_is_wanted_is_published_at_once() -> None:
+    publisher = FakePublisher(takes_s=0.1)
+
+    async def main(loop: PublishLoop) -> None:
+        assert loop.status() == {"provider": "fake", "state": "pending", "address": None, "error": None}
+        await trio.sleep(1)
+        assert publisher.begun == []
+        wanted_at = trio.current_time()
+        loop.want(WORK)
+        assert loop.state == "pending"
+        await trio.sleep(1)
+        assert publisher.begun == [(wanted_at, WORK)]
+        assert loop.status() == {"provider": "fake", "state": "ok", "address": WORK[0], "error": None}
+
+    assert run(publisher, main) == [WORK]
+
+
+def test_what_is_wanted_before_the_loop_runs_is_not_lost() -> None:
+    publisher = FakePublisher()
+
+    async def main() -> None:
+        loop = PublishLoop(publisher, lambda addresses: Desired(A, addresses))
+        loop.want(HOME)
+        with trio.move_on_after(1):
+            await loop.run()
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+    assert publisher.done == [HOME]
+
+
+def test_the_newest_wins_at_once() -> None:
+    """The update from the old address may wait for an answer that cannot come."""
+    publisher = FakePublisher(takes_s=10)
+
+    async def main(loop: PublishLoop) -> None:
+        for address in (HOME, TRAIN, WORK):
+            loop.want(address)
+            await trio.sleep(1)
+        await trio.sleep(20)
+        assert [addresses for _, addresses in publisher.begun] == [HOME, TRAIN, WORK]
+        assert loop.state == "ok"
+
+    assert run(publisher, main) == [WORK]
+
+
+def test_going_back_while_an_update_is_under_way_publishes_again() -> None:
+    publisher = FakePublisher(takes_s=1)
+
+    async def main(loop: PublishLoop) -> None:
+        loop.want(HOME)
+        await trio.sleep(2)
+        loop.want(TRAIN)
+        await trio.sleep(0.5)
+        loop.want(HOME)  # DNS may have either by now
+        assert loop.state == "pending"
+        await trio.sleep(2)
+        assert loop.status()["address"] == HOME[0]
+
+    assert run(publisher, main) == [HOME, HOME]
+    assert publisher.done == [HOME, HOME]
+
+
+def test_the_same_again_is_nothing_new() -> None:
+    publisher = FakePublisher()
+
+    async def main(loop: PublishLoop) -> None:
+        for _ in range(3):
+            loop.want(HOME)
+            await trio.sleep(1)
+
+    run(publisher, main)
+    assert publisher.done == [HOME]
+
+
+def test_without_addresses_dns_is_left_as_it_is() -> None:
+    publisher = FakePublisher(takes_s=1)
+
+    async def main(loop: PublishLoop) -> None:
+        loop.want(HOME)
+        await trio.sleep(2)
+        loop.want(())
+        await trio.sleep(2)
+        assert loop.status()["address"] == HOME[0]
+        loop.want(HOME)
+        await trio.sleep(2)
+        assert loop.state == "ok"
+
+    run(publisher, main)
+    assert publisher.done == [HOME]
+
+
+def test_what_may_pass_is_tried_again_ever_more_slowly() -> None:
+    publisher = FakePublisher(*(PublishError("SERVFAIL") for _ in range(9)))
+
+    async def main(loop: PublishLoop) -> None:
+        loop.want(HOME)
+        await trio.sleep(0.5)
+        assert loop.status() == {"provider": "fake", "state": "pending", "address": None, "error": "SERVFAIL"}
+        await trio.sleep(600)
+        assert loop.status()["error"] is None
+
+    run(publisher, main)
+    times = [at for at, _ in publisher.begun]
+    assert [round(later - earlier) for earlier, later in pairwise(times)] == [
+        1, 2, 4, 8, 16, 32, 60, 60, 60,
+    ]  # fmt: skip
+
+
+def test_a_path_event_ends_the_waiting() -> None:
+    publisher = FakePublisher(*(PublishError("no route") for _ in range(6)))
+
+    async def main(loop: PublishLoop) -> None:
+        loop.want(HOME)
+        await trio.sleep(40)
+        count = len(publisher.begun)
+        loop.want(HOME)
+        await wait_all_tasks_blocked()
+        assert len(publisher.begun) == count + 1
+
+    run(publisher, main)
+
+
+def test_a_wrong_clock_is_tried_every_ten_seconds_for_five_minutes() -> None:
+    publisher = FakePublisher(*(PublishError("BADTIME", clock=True) for _ in range(33)))
+
+    async def main(loop: PublishLoop) -> None:
+        loop.want(HOME)
+        await trio.sleep(5)
+        assert loop.status()["state"] == "clock"
+        await trio.sleep(1000)
+        assert loop.status()["state"] == "ok"
+
+    run(publisher, main)
+    times = [at for at, _ in publisher.begun]
+    pauses = [round(later - earlier) for earlier, later in pairwise(times)]
+    assert pauses == [10] * 30 + [60] * 3
+
+
+def test_a_refusal_for_good_stops_until_the_addresses_change(caplog: pytest.LogCaptureFixture) -> None:
+    publisher = FakePublisher(PublishError("BADKEY", permanent=True), PublishError("BADKEY", permanent=True))
+
+    async def main(loop: PublishLoop) -> None:
+        loop.want(HOME)
+        await trio.sleep(3600)
+        loop.want(HOME)
+        await trio.sleep(3600)
+        assert len(publisher.begun) == 1
+        assert loop.status() == {"provider": "fake", "state": "refused", "address": None, "error": "BADKEY"}
+        loop.want(TRAIN)
+        await trio.sleep(3600)
+        assert len(publisher.begun) == 2
+        loop.want(WORK)
+        await trio.sleep(1)
+        assert loop.state == "ok"
+
+    run(publisher, main)
+    assert [record.message for record in caplog.records] == ["publish.failed", "publish.failed"]
+
+
+def test_withdraw_ends_the_update_under_way() -> None:
+    publisher = FakePublisher(takes_s=10)
+
+    async def main(loop: PublishLoop) -> None:
+        loop.want(HOME)
+        await trio.sleep(1)
+        await loop.withdraw()
+        await trio.sleep(100)
+        assert loop.status()["address"] is None
+
+    run(publisher, main)
+    assert publisher.done == [()]
+
+
+def test_no_provider() -> None:
+    async def main(loop: PublishLoop) -> None:
+        loop.want(HOME)
+        await trio.sleep(1)
+        await loop.withdraw()
+        assert loop.status() == {"provider": "none", "state": "off", "address": None, "error": None}
+
+    run(None, main)
