@@ -110,7 +110,10 @@ def start(config_path: Path, *, within_s: float = READY_S) -> bool:
             child = _spawn(config_path, run_dir)
         status = _status(run_dir)
         if status is not None and status["state"] == "ready":
-            return child is not None and running_pid(run_dir) == child.pid
+            ours = child is not None and running_pid(run_dir) == child.pid
+            if child is not None and not ours:
+                child.terminate()  # another `up` was faster; ours must not wait for its turn
+            return ours
         if child is not None and child.poll() is not None:
             if running_pid(run_dir) is None:
                 raise _start_failure(child.returncode, run_dir / LOG_NAME)
