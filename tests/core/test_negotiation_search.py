@@ -69,12 +69,13 @@ def successors(world: World, budget: Budget) -> Iterator[Node]:
 
 def search(start: World, budget: Budget, *, settle_every: int, most: int) -> int:
     """Breadth first through all states; return how many there are."""
-    seen = {(start.identity(), budget)}
+    numbers: dict[tuple[object, ...], int] = {}
+    seen = {(start.identity(numbers), budget)}
     queue: deque[Node] = deque([(start, budget)])
     while queue:
         world, budget = queue.popleft()
         for after, rest in successors(world, budget):
-            identity = (after.identity(), rest)
+            identity = (after.identity(numbers), rest)
             if identity in seen:
                 continue
             seen.add(identity)

@@ -117,6 +117,7 @@ class Host:
         assert self.space.load(store.state()) == ()
         self.space.choose_own(name, unix_now)
         self.negotiation = Negotiation(name, self.peer, name == CHOOSER, self.space, POLICY)
+        self.known_as: int | None = None  # short for its identity, once it was asked for
         self.told = self.negotiation.binding  # what applications were told
         self.initiated: int | None = None
         self.greatest = 0  # init of the peer that was confirmed
@@ -125,6 +126,7 @@ class Host:
 
     def copy(self) -> Host:
         twin = shallow(self)
+        twin.known_as = None
         twin.space = shallow(self.space)
         for ledger in ("_bindings", "_name_of", "_locals", "_quarantine"):
             setattr(twin.space, ledger, dict(getattr(self.space, ledger)))
@@ -193,23 +195,25 @@ class World:
         self.unix_now = 0.0
         self.inits = 0
 
-    def copy(self) -> World:
+    def copy(self, changing: Fqdn | None = None) -> World:
         twin = shallow(self)
-        twin.hosts = {name: host.copy() for name, host in self.hosts.items()}
+        twin.hosts = dict(self.hosts)
+        if changing is not None:
+            twin.hosts[changing] = self.hosts[changing].copy()
         return twin
 
-    def identity(self) -> tuple[object, ...]:
-        return (
-            self.network,
-            self.unix_now,
-            self.inits,
-            *(host.identity() for host in self.hosts.values()),
-        )
+    def identity(self, numbers: dict[tuple[object, ...], int]) -> tuple[object, ...]:
+        """All that the future depends on; equal parts of hosts get equal NUMBERS."""
+        for host in self.hosts.values():
+            if host.known_as is None:
+                host.known_as = numbers.setdefault(host.identity(), len(numbers))
+        hosts = (host.known_as for host in self.hosts.values())
+        return (self.network, self.unix_now, self.inits, *hosts)
 
     # --- what can happen; each returns the world after it
 
     def initiate(self, name: Fqdn) -> World:
-        world = self.copy()
+        world = self.copy(name)
         host = world.hosts[name]
         world.inits += 1
         host.initiated = world.inits
@@ -219,14 +223,14 @@ class World:
 
     def deliver(self, datagram: Datagram, *, once: bool = True) -> World:
         """`once`: the replay window refuses it from now on; an init can always come again."""
-        world = self.copy()
+        receiver = self.hosts[datagram.sender].peer
+        world = self.copy(receiver)
         if once and not isinstance(datagram, Init):
             world.network -= {datagram}
-        sender = world.hosts[datagram.sender]
-        host = world.hosts[sender.peer]
+        host = world.hosts[receiver]
         match datagram:
             case Init():
-                key = Key(sender.name, datagram.number, datagram.life, host.life)
+                key = Key(datagram.sender, datagram.number, datagram.life, host.life)
                 replies = world._handle(host, datagram.messages, provisional=True)
                 host.half_open |= {key}
                 world._send(Response(host.name, key, replies))
@@ -242,7 +246,7 @@ class World:
         return world
 
     def time_out(self, name: Fqdn) -> World:
-        world = self.copy()
+        world = self.copy(name)
         host = world.hosts[name]
         due = host.negotiation.next_timeout()
         assert due is not None

@@ -34,13 +34,16 @@ class Negotiation:
         initiator: handle(...) for each reply, confirm(); what it replies is sealed
         responder: confirm() at the first sealed datagram, then handle(...) as ever
 
+    where what `confirm` replies is sealed too, ahead of any packet.
+
     Message 1 can be a replay, or its sender not confirmed yet. So what is
     `provisional` changes no binding or reservation that exists; at most it
     adds one *reservation* for this name, which expires after
     `policy.reservation_s`, and there are never more than
     `policy.reservations` (nor than a quarter of a small subnet). Where there
     is no room the message goes unanswered, and negotiation takes place once
-    the handshake is through. `confirm` makes the reservation a lasting one.
+    the handshake is through. It is never shown by the end of the handshake
+    alone: the chooser says in the session what it stands by.
 
     Over an established session `start` begins, `handle` goes on, and what is
     unanswered is sent again (`next_timeout`, `handle_timeout`). Messages may
@@ -57,7 +60,9 @@ class Negotiation:
         policy: Policy,
         stored: StoreBinding | None = None,
     ) -> None:
-        """`stored` is written into the ledger, unless it is there already."""
+        """PEER_NAME is known by its key: `chooser` says that ours is the lower one.
+
+        `stored` is written into the ledger, unless it is there already."""
         if stored is not None and space.binding(peer_name) is None:
             space.bind(stored)
         role = Chooser if chooser else Offerer
