@@ -62,7 +62,8 @@ class Negotiation:
     ) -> None:
         """PEER_NAME is known by its key: `chooser` says that ours is the lower one.
 
-        `stored` is written into the ledger, unless it is there already."""
+        `stored` is written into the ledger, unless it is there already.
+        """
         if stored is not None and space.binding(peer_name) is None:
             space.bind(stored)
         role = Chooser if chooser else Offerer
