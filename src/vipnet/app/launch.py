@@ -119,7 +119,7 @@ def start(config_path: Path, *, within_s: float = READY_S) -> bool:
                 raise _start_failure(child.returncode, run_dir / LOG_NAME)
             child = None  # another `up` was faster
         if time.monotonic() > deadline:
-            raise NotReadyError(f"started, but not ready after {within_s:g} s: {missing_part(status)}")
+            raise NotReadyError(f"running, but not ready after {within_s:g} s: {missing_part(status)}")
         time.sleep(_POLL_S)
 
 
