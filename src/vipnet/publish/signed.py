@@ -99,7 +99,16 @@ class SignedExchange:
         except tuple(_TSIG_ERRORS) as error:
             return Answer(server, _TSIG_ERRORS[type(error)])
         except (dns.exception.DNSException, ValueError):
-            return None
-        if not message.had_tsig and code in {dns.rcode.NOERROR, *PREREQUISITE_FAILED}:
-            return None
-        return Answer(server, code, message, authentic=message.had_tsig)
+            return _parse_unsigned(reply, code, server)
+        if not message.had_tsig:  # no error for older versions of dnspython
+            return _parse_unsigned(reply, code, server)
+        return Answer(server, code, message, authentic=True)
+
+
+def _parse_unsigned(reply: bytes, code: dns.rcode.Rcode, server: Locator) -> Answer | None:
+    """A refusal without a signature, as from a server that does not know TSIG."""
+    try:
+        message = dns.message.from_wire(reply)  # raises UnknownTSIGKey for a signed one
+    except (dns.exception.DNSException, ValueError):
+        return None
+    return None if code in {dns.rcode.NOERROR, *PREREQUISITE_FAILED} else Answer(server, code, message)
