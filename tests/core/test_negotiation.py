@@ -472,6 +472,14 @@ def test_what_can_be_no_token_is_refused(tokens: TokenPair) -> None:
     assert a.hear(Offer(tokens, (), ())).messages[0] == Choose(tokens, 1, revoke=True)
 
 
+def test_one_token_for_both_is_an_error_where_nothing_was_chosen_too() -> None:
+    """Found by the property below: an Accept without a reservation is treated as an Offer."""
+    a = chooser()
+    with pytest.raises(ProtocolError, match="for both hosts"):
+        a.hear(Accept(pair(1, 1), 0))
+    assert a.space.bindings() == ()
+
+
 # --- what is unanswered is said again
 
 

@@ -217,7 +217,7 @@ class World:
         host = world.hosts[name]
         world.inits += 1
         host.initiated = world.inits
-        messages = world._step(host, host.negotiation.opening(world.unix_now))
+        messages = host.follow(host.negotiation.opening(world.unix_now))
         world._send(Init(name, world.inits, host.life, messages))
         return world
 
@@ -238,7 +238,7 @@ class World:
                 host.initiated = None
                 host.open |= {datagram.key}
                 replies = world._handle(host, datagram.messages)
-                replies += world._step(host, host.negotiation.confirm(world.unix_now, NOW))
+                replies += host.follow(host.negotiation.confirm(world.unix_now, NOW))
                 world._seal(host, datagram.key, (*replies, None))
             case Sealed():
                 world._open(host, datagram)
@@ -250,7 +250,7 @@ class World:
         host = world.hosts[name]
         due = host.negotiation.next_timeout()
         assert due is not None
-        messages = world._step(host, host.negotiation.handle_timeout(world.unix_now, due))
+        messages = host.follow(host.negotiation.handle_timeout(world.unix_now, due))
         host.negotiation._retry_at = NOW  # the back-off is no part of the model
         host.negotiation._retry_s = POLICY.token_retry_s
         world._seal(host, max(host.open, key=lambda key: key.init), messages)
@@ -313,7 +313,7 @@ class World:
             host.half_open -= {datagram.key}
             host.open |= {datagram.key}
             host.greatest = max(host.greatest, datagram.key.init)
-            replies = self._step(host, host.negotiation.confirm(self.unix_now, NOW))
+            replies = host.follow(host.negotiation.confirm(self.unix_now, NOW))
         if datagram.message is not None:
             replies += self._handle(host, (datagram.message,))
         self._seal(host, datagram.key, replies)
@@ -323,13 +323,10 @@ class World:
         for message in messages:
             try:
                 step = host.negotiation.handle(message, self.unix_now, NOW, provisional=provisional)
-            except ProtocolError:
-                continue
-            replies += self._step(host, step)
+            except ProtocolError as error:
+                raise BrokenPromiseError(f"{host.name} blames a correct host: {error}") from error
+            replies += host.follow(step)
         return replies
-
-    def _step(self, host: Host, step: Step) -> Messages:
-        return host.follow(step)
 
     def _seal(self, host: Host, key: Key, messages: tuple[TokenMessage | None, ...]) -> None:
         for message in messages:

@@ -67,8 +67,6 @@ class Chooser(Pairing):
     def _handle_offer(self, offer: Offer, unix_now: float, *, provisional: bool) -> Step:
         entry = self.entry
         if offer.existing is not None:
-            if offer.existing.chooser == offer.existing.other:
-                raise ProtocolError(f"Offer of {offer.existing.chooser} for both hosts")
             return self._handle_existing(offer.existing, unix_now, provisional=provisional)
         if offer.refused > self._generation or (offer.refused and offer.page):
             raise ProtocolError(
@@ -82,6 +80,8 @@ class Chooser(Pairing):
 
     def _handle_existing(self, existing: TokenPair, unix_now: float, *, provisional: bool) -> Step:
         """The other host has stored a pair, and may have shown it."""
+        if existing.chooser == existing.other:
+            raise ProtocolError(f"{existing.chooser} for both hosts")
         entry = self.entry
         if entry is not None:
             if provisional or self.pair(entry) == existing:
