@@ -12,7 +12,7 @@ from tests.fakedns import FakeDns
 from trio.testing import MockClock
 
 from vipnet.core.outputs import LookupResult
-from vipnet.errors import LookupFailedError, PublishError
+from vipnet.errors import HostError, LookupFailedError, PublishError
 from vipnet.names.desired import Primary
 from vipnet.names.records import CapabilityRecord
 from vipnet.system.lookup import Lookup, SharedCalls
@@ -129,6 +129,19 @@ def test_we_never_ask_ourselves() -> None:
         assert fake.asked == []
 
     run(main)
+
+
+def test_unreadable_upstreams_are_a_failed_lookup() -> None:
+    def unreadable() -> tuple[Locator, ...]:
+        raise HostError("/etc/resolv.conf: Permission denied")
+
+    async def main() -> None:
+        lookup = Lookup(unreadable)
+        assert await lookup.lookup(B, authoritative=False) == LookupResult(B, failed=True)
+        with pytest.raises(LookupFailedError, match="Permission denied"):
+            await lookup.exchange(dns.message.make_query("old.test", "A").to_wire(), tcp=False)
+
+    trio.run(main)
 
 
 # --- one question

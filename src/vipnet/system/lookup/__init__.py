@@ -20,7 +20,7 @@ import trio
 from dns.rdatatype import AAAA, TXT, A, RdataType
 
 from vipnet.core.outputs import LookupResult
-from vipnet.errors import LookupFailedError
+from vipnet.errors import HostError, LookupFailedError
 from vipnet.names.answer import addresses_in
 from vipnet.names.desired import Primary
 from vipnet.names.message import answers, is_truncated, with_id
@@ -50,7 +50,8 @@ AAAA_DELAY_S: Final = 0.05  # RFC 8305 section 3, "Resolution Delay"
 class Lookup:
     """Asks DNS for the daemon. Methods raise LookupFailedError unless they say otherwise.
 
-    upstreams  the network's resolvers, asked for each time: they change with the network
+    upstreams  the network's resolvers, asked for each time: they change with the network;
+               may raise HostError
     own        where we answer ourselves; never asked, or a question would go round for ever
     """
 
@@ -201,7 +202,10 @@ class Lookup:
 
     def _usable(self) -> list[Locator]:
         """The upstreams but ourselves, the one that answered last first."""
-        usable = [server for server in self._upstreams() if server != self._own]
+        try:
+            usable = [server for server in self._upstreams() if server != self._own]
+        except HostError as error:
+            raise LookupFailedError(str(error)) from None
         return sorted(usable, key=lambda server: server != self._last_good)
 
     def _no_answer(self) -> LookupFailedError:

@@ -21,6 +21,7 @@ from vipnet.errors import LookupFailedError
 from vipnet.types import Locator
 
 RETRY_S: Final = 0.05  # of a datagram, doubling ...
+ROUTE_RETRY_S: Final = 0.005  # of one that could not leave: routes come right after addresses; doubling ...
 RETRY_MAX_S: Final = 1.6  # ... to this
 
 # linux/in.h, linux/in6.h and linux/errqueue.h; the module socket has no names for them.
@@ -39,12 +40,16 @@ async def ask_udp(query: bytes, server: Locator, accept: Accept, *, retry_s: flo
     """
     with _open(server) as sock:
         address = _address(server)
+        route_retry_s = ROUTE_RETRY_S
         while True:
-            with suppress(OSError):  # no route at this moment; the next try may find one
+            try:
                 sock.sendto(query, address)
-            with trio.move_on_after(retry_s):
+            except OSError:  # no route at this moment
+                pause_s, route_retry_s = route_retry_s, min(2 * route_retry_s, RETRY_MAX_S)
+            else:
+                pause_s, retry_s = retry_s, min(2 * retry_s, RETRY_MAX_S)
+            with trio.move_on_after(pause_s):
                 return await _receive(sock, server, address, accept)
-            retry_s = min(2 * retry_s, RETRY_MAX_S)
 
 
 async def ask_tcp(query: bytes, server: Locator, accept: Accept) -> bytes:
