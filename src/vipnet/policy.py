@@ -52,7 +52,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     unanswered_s: float = 1.0  # data unanswered for max(3 x SRTT, this): probe the path
     probes: int = 3  # challenges before a path is dead
     probe_gap_min_s: float = 0.05
-    lookup_retry_s: float = 0.02  # two-sided: ask again after 20, 40, ... ms
+    lookup_retry_s: float = 0.005  # two-sided: ask again after 5, 10, 20, ... ms
     lookup_retry_max_s: float = 1.0
     lookup_idle_retry_s: float = 5.0  # after 15 s of asking, for as long as traffic wants it
     resolve_timeout_s: float = 3.0  # a VIP name that cannot be reached: SERVFAIL after this

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from vipnet.core.host import Host
 from vipnet.core.initiator import Initiation, Initiator
+from vipnet.core.locators import usable_only
 from vipnet.core.mapping import Mapping
-from vipnet.core.outputs import LookupWanted, Output, Transmit
+from vipnet.core.outputs import LookupResult, LookupWanted, Output, Transmit
 from vipnet.core.rtt import RttEstimator
 from vipnet.core.trust import ListedPeer
 from vipnet.types import Fqdn, Instant, Locator
@@ -30,6 +31,12 @@ class FirstContact:
         self.wanted_until = Instant(now + self.host.policy.resolve_timeout_s)
         if not self.initiator.active:
             self.initiator.begin(now)
+
+    def add_looked_up(self, result: LookupResult) -> None:
+        """What DNS says of the peer's place, where it can be true."""
+        port = result.port or self.host.port
+        named = [Locator(address, port) for address in result.addresses]
+        self.mapping.add_looked_up(usable_only(named, self.host.space.subnet, self.host.locators))
 
     def next_timeout(self) -> Instant | None:
         deadlines = (self.initiator.next_timeout(), self.wanted_until)

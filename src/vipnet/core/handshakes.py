@@ -10,7 +10,6 @@ from vipnet.core.outputs import BindingFailed, LogEvent, Output, Transmit
 from vipnet.core.peer import Peer
 from vipnet.core.session import Session
 from vipnet.types import Instant, Locator
-from vipnet.wire.control import Keepalive
 from vipnet.wire.handshake import HandshakeDatagram
 
 
@@ -51,7 +50,8 @@ def handle_response(
 def complete(peer: Peer, completed: Completed, source: Locator, now: Instant) -> list[Output]:
     """A handshake that we began is done; the peer learns it by our first sealed datagram."""
     forget_indexes(peer, peer.initiator.stop())
-    peer.rtt.sample(completed.rtt_s)
+    # The responder may have asked DNS who we are before it answered.
+    peer.rtt.rough_sample(completed.rtt_s)
     outputs = install(peer, completed.session, now)
     response = completed.response
     if response is not None:
@@ -61,14 +61,9 @@ def complete(peer: Peer, completed: Completed, source: Locator, now: Instant) ->
     outputs += _agree(peer, now)
     if completed.move_number == peer.host.move_number:
         outputs += moving.hint_arrived(peer, now)
-    sealed_before = completed.session.sent
-    if peer.outage_from is not None:
-        # Its answer reports what arrived under the older keys.
-        outputs += peer.challenge([source], now)
-    outputs += flush(peer, now)
-    if completed.session.sent == sealed_before == 0:
-        outputs += peer.seal(Keepalive(), source, now)
-    return outputs
+    # Our first sealed datagram is what puts the session in force at the other side. The answer to
+    # it is a clean sample of the round trip, and reports what arrived under older keys.
+    return outputs + peer.challenge([source], now) + flush(peer, now)
 
 
 def confirm(peer: Peer, session: Session, source: Locator, now: Instant) -> list[Output]:
@@ -83,7 +78,7 @@ def confirm(peer: Peer, session: Session, source: Locator, now: Instant) -> list
         if arrival.told_move == peer.host.move_number and peer.hints is not None:
             outputs += moving.hint_arrived(peer, now)
     outputs += _agree(peer, now)
-    return outputs + flush(peer, now)
+    return outputs + peer.challenge([source], now) + flush(peer, now)
 
 
 def _agree(peer: Peer, now: Instant) -> list[Output]:

@@ -50,7 +50,7 @@ class Node:
         self.moves = MoveLog(first_id=1)
         self._listed = {peer.name: peer for peer in listed}
         self._contacts: dict[Fqdn, FirstContact] = {}
-        self._responder = Responder(host, self.peers, self._add_peer)
+        self._responder = Responder(host, self.peers, self._add_peer, self._reschedule)
         self._due: list[tuple[Instant, int, Peer | FirstContact]] = []
         self._scheduled: dict[Fqdn, Instant] = {}
         self._order = count()
@@ -137,8 +137,7 @@ class Node:
             self._reschedule(peer)
         contact = self._contacts.get(result.name)
         if contact is not None:
-            port = result.port or self.host.port
-            contact.mapping.add_looked_up(Locator(address, port) for address in result.addresses)
+            contact.add_looked_up(result)
             self._reschedule(contact)
         return self._finish(outputs, now)
 
@@ -224,7 +223,7 @@ class Node:
         if listed is None:
             return [BindingFailed(result.name, "its key is not known")]
         contact = self._contacts.setdefault(result.name, FirstContact(self.host, listed))
-        contact.mapping.add_looked_up(Locator(address, self.host.port) for address in result.addresses)
+        contact.add_looked_up(result)
         contact.want(now)
         self._reschedule(contact)
         return self._finish([], now)
@@ -243,15 +242,14 @@ class Node:
             raise ProtocolError(f"{contact.name} answers with our own key")
         known = StorePeer(contact.name, key, "tofu", contacted=True)
         peer = self._add_peer(known)
-        peer.mapping.add_looked_up([source])
-        peer.wanted_until = contact.wanted_until
+        peer.mapping.add_looked_up(usable_only([source], self.host.space.subnet, self.host.locators))
         step = peer.negotiation.opening(self.host.unix_s)
         message, completed = contact.initiator.write_xx_3(attempt, datagram, source, step.messages, now)
-        contact.forget([index for index in contact.initiator.stop() if index != attempt.index])
-        del self._contacts[contact.name]
         outputs: list[Output] = [known, *binding.absorb(peer, step), self.host.clock]
         outputs.append(Transmit(message, source))
-        return outputs + handshakes.complete(peer, completed, source, now)
+        outputs += handshakes.complete(peer, completed, source, now)
+        self._reschedule(peer)
+        return outputs
 
     # --- peers
 
@@ -260,6 +258,12 @@ class Node:
         psk = bytes(32) if listed is None else listed.psk
         peer = Peer(self.host, self.moves, known, self.host.space.binding(known.name), psk)
         self.peers[known.name] = peer
+        contact = self._contacts.pop(known.name, None)
+        if contact is not None:
+            # The key is known now, whoever spoke first: no other may take its place.
+            contact.forget(contact.initiator.stop())
+            peer.wanted_until = contact.wanted_until
+            self._scheduled.pop(known.name, None)
         return peer
 
     def _add_listed(self) -> list[Output]:
@@ -300,6 +304,8 @@ class Node:
 
     def _reschedule(self, owner: Peer | FirstContact) -> None:
         """Keep the earliest deadline of OWNER in the heap; a wake-up too early does no harm."""
+        if isinstance(owner, FirstContact) and owner is not self._contacts.get(owner.name):
+            return  # it is a peer now
         at = owner.next_timeout()
         scheduled = self._scheduled.get(owner.name)
         if at is not None and (scheduled is None or at < scheduled):
@@ -315,7 +321,7 @@ class Node:
             del self._scheduled[owner.name]
             if isinstance(owner, Peer):
                 outputs += self._serve_peer(owner, now)
-            elif owner.name in self._contacts:
+            else:
                 outputs += self._serve_contact(owner, now)
             self._reschedule(owner)
         return outputs

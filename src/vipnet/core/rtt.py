@@ -12,12 +12,17 @@ class RttEstimator:
         self._policy = policy
         self.srtt_s: float | None = None
         self._variation_s = 0.0
+        self._rough = True
+
+    def rough_sample(self, rtt_s: float) -> None:
+        """Time an answer that may have taken its author a while: better than nothing, no more."""
+        if self._rough:
+            self.srtt_s, self._variation_s = rtt_s, rtt_s / 2
 
     def sample(self, rtt_s: float) -> None:
-        if rtt_s < 0:
-            return
-        if self.srtt_s is None:
-            self.srtt_s, self._variation_s = rtt_s, rtt_s / 2
+        """Time an answer that was given at once."""
+        if self.srtt_s is None or self._rough:
+            self.srtt_s, self._variation_s, self._rough = rtt_s, rtt_s / 2, False
         else:
             self._variation_s = 0.75 * self._variation_s + 0.25 * abs(self.srtt_s - rtt_s)
             self.srtt_s = 0.875 * self.srtt_s + 0.125 * rtt_s
