@@ -257,3 +257,39 @@ def test_a_mount_point_is_written_in_place(etc: Path) -> None:
     assert (etc / "source.conf").read_text() == ORIGINAL
     assert (etc / "resolv.conf").read_text() == "covered\n"
     assert not list(etc.rglob(".*"))
+
+
+_AGAIN_AND_AGAIN = """
+import subprocess, sys
+from pathlib import Path
+from vipnet.system.takeover import ResolvConf
+
+etc, name = Path(sys.argv[1]), sys.argv[2]
+subprocess.run(["mount", "--bind", etc / f"{name}.conf", etc / "resolv.conf"], check=True)
+conf = ResolvConf(etc / "resolv.conf", etc / name / "resolv.conf", "127.0.0.47")
+for _ in range(50):
+    conf.take()
+    conf.restore()
+"""
+
+
+def test_hosts_that_share_all_of_etc_but_the_file_do_not_meet(etc: Path) -> None:
+    need_root()
+    need_program("unshare", "mount")
+    originals = {name: f"nameserver 192.0.2.{number}\n" for number, name in enumerate(("a", "b"), 1)}
+    hosts = []
+    for name, text in originals.items():
+        (etc / f"{name}.conf").write_text(text)
+        command = [sys.executable, "-c", _AGAIN_AND_AGAIN, str(etc), name]
+        hosts.append(
+            subprocess.Popen(
+                ["unshare", "-m", "--propagation", "private", *command],
+                stderr=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "PYTHONPATH": "src"},
+            )
+        )
+    errors = [host.communicate(timeout=60)[1] for host in hosts]
+    assert errors == ["", ""]
+    assert {name: (etc / f"{name}.conf").read_text() for name in originals} == originals
+    assert not list(etc.rglob(".*"))

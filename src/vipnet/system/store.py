@@ -202,6 +202,8 @@ class Store:
             yield
         except sqlite3.Error as error:
             raise HostError(f"{self._path}: {_mend(self._path, error)}") from error
+        except FileExistsError as error:
+            raise HostError(f"{self._path.parent} is not a directory: is state_dir right?") from error
         except OSError as error:
             raise HostError(f"{self._path}: {error.strerror}: is state_dir right?") from error
 

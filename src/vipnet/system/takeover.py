@@ -143,7 +143,7 @@ class ResolvConf:
     def _load_backup(self) -> _Original | None:
         try:
             return msgspec.json.decode(self._backup.read_bytes(), type=_Original)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise _refused(self._backup, error) from None
@@ -230,7 +230,8 @@ def _replace(path: Path, content: bytes, mode: int) -> None:
 
 
 def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.vipnet")
+    """A name that is this process's alone: hosts with a mounted resolv.conf each may share one /etc."""
+    return path.with_name(f".{path.name}.vipnet-{os.getpid()}")
 
 
 def _sync_directory(path: Path) -> None:
