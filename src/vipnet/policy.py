@@ -50,6 +50,10 @@ class Policy(Struct, frozen=True, kw_only=True):
     handshake_give_up_s: float = 90.0  # WireGuard REKEY_ATTEMPT_TIME
     keepalive_s: float = 0.2  # received data and sent nothing for so long
     unanswered_s: float = 1.0  # data unanswered for max(3 x SRTT, this): probe the path
+    quiet_s: float = 1.0  # data was arriving and stopped for so long: the receiver probes
+    quiet_retry_s: float = 0.25  # no answer in max(3 x SRTT, this): probe everywhere, and ask DNS
+    quiet_search_s: tuple[float, ...] = (2.0, 4.0, 8.0)  # and again after these, then silence
+    nat_keepalive_s: float = 0.0  # seconds between keepalives to active partners, 0: none
     probes: int = 3  # challenges before a path is dead
     probe_gap_min_s: float = 0.05
     lookup_retry_s: float = 0.005  # two-sided: ask again after 5, 10, 20, ... ms

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import trio
+from msgspec import structs
 
 from vipnet import __version__
 from vipnet.app import leftovers, report
@@ -139,7 +140,9 @@ class Daemon:
         host = Host(
             config.name,
             private_key,
-            policy=config.mobility.policy(),
+            policy=structs.replace(
+                config.mobility.policy(), nat_keepalive_s=config.transport.nat_keepalive_s
+            ),
             space=space,
             accept=AcceptPolicy(config.accept.from_, config.accept.xx),
             random_bytes=os.urandom,

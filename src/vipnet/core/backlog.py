@@ -34,3 +34,8 @@ class Backlog:
         self._packets.clear()
         self._size_bytes = 0
         return packets
+
+    def put_back(self, packets: list[bytes]) -> None:
+        """The first of those taken could not leave after all."""
+        self._packets.extendleft(reversed(packets))
+        self._size_bytes += sum(map(len, packets))

@@ -68,7 +68,7 @@ def complete(peer: Peer, completed: Completed, source: Locator, now: Instant) ->
 
 def confirm(peer: Peer, session: Session, source: Locator, now: Instant) -> list[Output]:
     """The first datagram under a session that the peer began: its init is in force now."""
-    peer.sessions.confirm(session, now)
+    forget_indexes(peer, [void.local_index for void in peer.sessions.confirm(session, now)])
     arrival = session.arrival
     outputs: list[Output] = []
     if arrival is not None:

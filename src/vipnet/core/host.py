@@ -76,6 +76,11 @@ class Host:
     def clock(self) -> StoreClock:
         return StoreClock(self._timestamp, self.move_number)
 
+    def sources(self, to: Locator) -> list[str]:
+        """Our addresses of the family of TO, best first."""
+        is_ipv6 = ":" in to.host
+        return [own.host for own in self.locators if (":" in own.host) == is_ipv6]
+
     def new_index(self) -> int:
         """A session index that is not in use and cannot be guessed."""
         while True:

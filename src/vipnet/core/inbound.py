@@ -8,6 +8,7 @@ from vipnet.core.outputs import Deliver, LogEvent, Output
 from vipnet.core.peer import Peer
 from vipnet.core.session import Session
 from vipnet.errors import ProtocolError
+from vipnet.policy import AMPLIFICATION
 from vipnet.types import Instant, Locator
 from vipnet.wire import control
 from vipnet.wire.control import (
@@ -54,6 +55,8 @@ def handle_sealed(
         peer.host.count("unknown_kind")
     if from_current:
         peer.current_heard = now
+        if peer.allowance_bytes is not None:
+            peer.allowance_bytes += AMPLIFICATION * len(datagram)
     elif newest and source != peer.mapping.current:
         outputs += moving.handle_foreign_source(peer, source, now)
     if peer.dead:

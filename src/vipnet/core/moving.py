@@ -32,7 +32,7 @@ def handle_own_move(peer: Peer, now: Instant) -> list[Output]:
     peer.moved_at = now
     if peer.outage_from is None:
         peer.outage_from = peer.mapping.last_heard
-    peer.dead = False
+    peer.dead, peer.source = False, None
     if not peer.host.locators:
         return []
     if peer.sessions.sending(now) is None:
@@ -81,7 +81,8 @@ def _send_hint(peer: Peer, now: Instant) -> list[Output]:
     if peer.sessions.sending(now) is None:
         peer.want_handshake(now)
         return []
-    hint = Hint(peer.hints.move_number, peer.host.locators, peer.reports())
+    locators = sorted(peer.host.locators, key=lambda own: own.host != peer.source)
+    hint = Hint(peer.hints.move_number, tuple(locators), peer.reports())
     outputs: list[Output] = []
     targets = peer.mapping.candidates() if peer.mapping.looked_up else [peer.mapping.current]
     for locator in targets:
@@ -96,7 +97,8 @@ def handle_hint_ack(peer: Peer, ack: HintAck, source: Locator, now: Instant) -> 
     if peer.hints is None or ack.move_number != peer.hints.move_number:
         return outputs
     outputs += hint_arrived(peer, now)
-    if source == peer.mapping.current or source in peer.mapping.candidates():
+    if source in peer.mapping.candidates():
+        peer.proved()
         return outputs + _move_to(peer, source, ack.reports, now)
     return outputs + peer.challenge([source], now)
 
@@ -133,6 +135,8 @@ def handle_hint(peer: Peer, hint: Hint, source: Locator, now: Instant) -> list[O
     listed = usable_only(hint.locators, host.space.subnet, host.locators)
     outputs: list[Output] = []
     if source in listed:
+        if source != mapping.current:
+            peer.put_on_trial(mapping.current)
         mapping.believe(listed, source, hint.move_number)
         outputs += peer.seal(ack, source, now)
         outputs += _path_changed(peer, hint.reports, now)
@@ -173,11 +177,30 @@ def handle_path_response(peer: Peer, response: PathResponse, now: Instant) -> li
         peer.listed_answered_at = now
     elif peer.listed_answered_at is not None and now - peer.listed_answered_at < _LISTED_WINS_S:
         return outputs
+    if answered.locator in (peer.mapping.current, peer.fallback):
+        peer.proved()
+    if _found_another_source(peer, answered):
+        outputs += _hint_from(peer, answered.source, now)
     if answered.locator != peer.mapping.current:
+        peer.proved()
         return outputs + _move_to(peer, answered.locator, response.reports, now)
     if peer.outage_from is not None and peer.hints is None:
         return outputs + replay.begin(peer, response.reports, now)
     return outputs + flush(peer, now)
+
+
+def _found_another_source(peer: Peer, answered: Answered) -> bool:
+    """Whether our address that was in use is dead, and another of ours is not."""
+    in_use = peer.source_for(answered.locator)
+    return peer.outage_from is not None and answered.source != in_use and answered.source is not None
+
+
+def _hint_from(peer: Peer, source: str | None, now: Instant) -> list[Output]:
+    """Tell the peer to use another of our locators: it comes first from now on."""
+    peer.source = source
+    peer.host.next_move_number()
+    peer.hints = HintSender(peer.host.move_number, peer.rtt, peer.host.policy, now)
+    return _send_hint(peer, now)
 
 
 def handle_path_challenge(

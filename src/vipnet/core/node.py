@@ -15,6 +15,7 @@ from vipnet.core.firstcontact import FirstContact
 from vipnet.core.host import Host
 from vipnet.core.initiator import Initiation
 from vipnet.core.liveness import LivenessStep
+from vipnet.core.locators import usable_only
 from vipnet.core.moves import MoveLog
 from vipnet.core.outputs import (
     BindingFailed,
@@ -105,7 +106,7 @@ class Node:
         """This host is now at LOCATORS, best first; () while it is nowhere."""
         locators = locators[:LOCATORS_MAX]
         old = self.host.locators
-        if locators == old:
+        if locators == old and cause != "wake":
             return self._handle_path_event(now)
         self.host.locators = locators
         self.host.next_move_number()
@@ -319,6 +320,7 @@ class Node:
             if self._scheduled.get(owner.name) != at:
                 continue  # an earlier deadline took its place
             del self._scheduled[owner.name]
+            owner = self.peers.get(owner.name, owner)  # a first contact may have become a peer
             if isinstance(owner, Peer):
                 outputs += self._serve_peer(owner, now)
             else:
@@ -349,14 +351,26 @@ class Node:
             case LivenessStep.KEEPALIVE:
                 return peer.seal_to_current(Keepalive(), now)
             case LivenessStep.PROBE:
-                if peer.outage_from is None:
-                    peer.outage_from = peer.mapping.last_heard
-                return peer.challenge(peer.mapping.candidates(), now)
+                self._suspect(peer)
+                return peer.challenge(peer.mapping.candidates(), now, everywhere=True)
             case LivenessStep.DEAD:
                 # The peer may be elsewhere, or have lost its session: ask DNS, and shake hands anew.
                 peer.dead = True
                 peer.want_handshake(now)
                 return outbound.want_lookup(peer, "path is dead")
+            case LivenessStep.PROBE_QUIET:
+                self._suspect(peer)
+                current = peer.mapping.current
+                # The challenge asks; the keepalive shows a partner outside of our NAT where we are now.
+                asked = peer.challenge([] if current is None else [current], now)
+                return asked + peer.seal_to_current(Keepalive(), now)
+            case LivenessStep.SEARCH:
+                searched = peer.challenge(peer.mapping.candidates(), now, everywhere=True)
+                return searched + outbound.want_lookup(peer, "its data stopped")
+
+    def _suspect(self, peer: Peer) -> None:
+        if peer.outage_from is None:
+            peer.outage_from = peer.mapping.last_heard
 
     def _serve_contact(self, contact: FirstContact, now: Instant) -> list[Output]:
         outputs = contact.handle_timeout(now)

@@ -6,24 +6,27 @@ from vipnet.core.mapping import lease_expired
 from vipnet.core.outputs import LookupWanted, Output
 from vipnet.core.peer import Peer
 from vipnet.types import Instant
+from vipnet.wire.datagram import SEAL_OVERHEAD
 
 
 def handle_packet(peer: Peer, packet: bytes, now: Instant) -> list[Output]:
     """PACKET, whose addresses are the pair's tokens, is for PEER."""
     outputs: list[Output] = touch(peer, now)
-    session, current = peer.sessions.sending(now), peer.mapping.current
+    session = peer.sessions.sending(now)
     if lease_expired(peer.mapping.last_heard, now, peer.host.policy) and peer.sessions.newest is not None:
         outputs += _renew_lease(peer)
         if peer.host.policy.lookup_before_send and peer.lookup_under_way:
             peer.backlog.append(packet)
             return outputs
-    if session is None or current is None or not peer.host.locators or peer.dead or peer.replaying:
+    ready = session is not None and peer.host.locators and not peer.dead and not peer.replaying
+    path = peer.path(len(packet) + SEAL_OVERHEAD) if ready else None
+    if session is None or path is None:
         peer.backlog.append(packet)
         if session is None:
             peer.want_handshake(now)
         return outputs
     peer.liveness.sent_data(now)
-    outputs.append(peer.transmit_packet(session, packet, current, now))
+    outputs.append(peer.transmit_packet(session, packet, path, now))
     if session.wants_rekey(now):
         peer.want_handshake(now)
     return outputs
@@ -31,13 +34,20 @@ def handle_packet(peer: Peer, packet: bytes, now: Instant) -> list[Output]:
 
 def flush(peer: Peer, now: Instant) -> list[Output]:
     """Send what waited for a key or a path, if there is both."""
-    session, current = peer.sessions.sending(now), peer.mapping.current
-    if session is None or current is None or not peer.host.locators or peer.dead or peer.replaying:
+    session = peer.sessions.sending(now)
+    if session is None or not peer.host.locators or peer.dead or peer.replaying or not len(peer.backlog):
         return []
-    if not len(peer.backlog):
-        return []
-    peer.liveness.sent_data(now)
-    return [peer.transmit_packet(session, packet, current, now) for packet in peer.backlog.take_all()]
+    outputs: list[Output] = []
+    packets = peer.backlog.take_all()
+    for number, packet in enumerate(packets):
+        path = peer.path(len(packet) + SEAL_OVERHEAD)
+        if path is None:
+            peer.backlog.put_back(packets[number:])
+            break
+        outputs.append(peer.transmit_packet(session, packet, path, now))
+    if outputs:
+        peer.liveness.sent_data(now)
+    return outputs
 
 
 def touch(peer: Peer, now: Instant) -> list[Output]:

@@ -14,9 +14,10 @@ _VALID_S = 5.0  # an answer that takes longer proves nothing of the path now
 
 
 class Answered(Struct, frozen=True):
-    """LOCATOR was challenged and answered after `rtt_s` seconds."""
+    """LOCATOR was challenged from our address `source` and answered after `rtt_s` seconds."""
 
     locator: Locator
+    source: str | None
     rtt_s: float
 
 
@@ -25,18 +26,18 @@ class Challenges:
 
     def __init__(self, random_bytes: Callable[[int], bytes]) -> None:
         self._random_bytes = random_bytes
-        self._sent: dict[bytes, tuple[Locator, Instant]] = {}
+        self._sent: dict[bytes, tuple[Locator, str | None, Instant]] = {}
 
-    def issue(self, locator: Locator, now: Instant) -> bytes:
+    def issue(self, locator: Locator, now: Instant, source: str | None = None) -> bytes:
         if len(self._sent) >= _OUTSTANDING_MAX:
             del self._sent[next(iter(self._sent))]
         data = self._random_bytes(CHALLENGE_SIZE)
-        self._sent[data] = (locator, now)
+        self._sent[data] = (locator, source, now)
         return data
 
     def answer(self, data: bytes, now: Instant) -> Answered | None:
         """The challenge that DATA answers; None when it is unknown, late or answered before."""
-        locator, sent_at = self._sent.pop(data, (None, now))
+        locator, source, sent_at = self._sent.pop(data, (None, None, now))
         if locator is None or now - sent_at > _VALID_S:
             return None
-        return Answered(locator, now - sent_at)
+        return Answered(locator, source, now - sent_at)

@@ -24,7 +24,7 @@ from vipnet.core.path import Challenges
 from vipnet.core.rtt import RttEstimator
 from vipnet.core.session import Session, Sessions
 from vipnet.core.stash import Sent, Stash
-from vipnet.policy import DEFAULT_PORT
+from vipnet.policy import DEFAULT_PORT, PARTNER_GRACE_BYTES
 from vipnet.types import Fqdn, Instant, Locator, PublicKey
 from vipnet.wire import control
 from vipnet.wire.control import Report
@@ -77,6 +77,9 @@ class Peer:
         self.moved_at: Instant | None = None  # our move, until data of the peer arrives again
         self.current_heard: Instant | None = None  # last datagram from where ours go
         self.outage_from: Instant | None = None  # last sign of life before the path was lost
+        self.source: str | None = None  # our address that was found to work, None: the best one
+        self.allowance_bytes: int | None = None  # to the current locator while nothing proves it
+        self.fallback: Locator | None = None  # where datagrams go when that is used up
         self.dead = False  # nothing gets through: packets wait, unsealed
         self.probed: dict[Locator, Instant] = {}  # unlisted sources that were challenged, and when
         self.listed_answered_at: Instant | None = None
@@ -122,6 +125,26 @@ class Peer:
         current = self.mapping.current
         return [] if current is None else self.seal(message, current, now)
 
+    def path(self, size_bytes: int) -> Locator | None:
+        """Where a datagram of SIZE_BYTES goes now.
+
+        A locator that has not proved itself gets little: a partner may be lied to about
+        where we are, but must not become a weapon (RFC 9000 section 8).
+        """
+        if self.allowance_bytes is None:
+            return self.mapping.current
+        if size_bytes > self.allowance_bytes:
+            return self.fallback
+        self.allowance_bytes -= size_bytes
+        return self.mapping.current
+
+    def put_on_trial(self, old: Locator | None) -> None:
+        """The current locator is believed, but not proved."""
+        self.allowance_bytes, self.fallback = PARTNER_GRACE_BYTES, old
+
+    def proved(self) -> None:
+        self.allowance_bytes = self.fallback = None
+
     def transmit_packet(self, session: Session, packet: bytes, to: Locator, now: Instant) -> Transmit:
         """Seal PACKET, and keep the datagram for the case that a move loses it."""
         counter = session.sent
@@ -143,14 +166,28 @@ class Peer:
     def transmit(self, session: Session, body: bytes, kind: int, to: Locator) -> Transmit:
         datagram = session.seal(body, kind)
         self.tx_bytes += len(datagram)
-        return Transmit(datagram, to)
+        return Transmit(datagram, to, self.source_for(to))
 
-    def challenge(self, locators: list[Locator], now: Instant) -> list[Output]:
-        """Ask each of LOCATORS whether the peer is there."""
+    def source_for(self, to: Locator) -> str | None:
+        """Our address for datagrams to TO; None where there is no choice."""
+        usable = self.host.sources(to)
+        if self.source in usable:
+            return self.source
+        return usable[0] if len(usable) > 1 else None
+
+    def challenge(self, locators: list[Locator], now: Instant, *, everywhere: bool = False) -> list[Output]:
+        """Ask each of LOCATORS whether the peer is there; EVERYWHERE: from each address of ours."""
         outputs: list[Output] = []
-        if self.sessions.sending(now) is not None:
-            for locator in locators:
-                outputs += self.seal(control.PathChallenge(self.challenges.issue(locator, now)), locator, now)
+        session = self.sessions.sending(now)
+        if session is None:
+            return outputs
+        for locator in locators:
+            best = self.source_for(locator)
+            sources = self.host.sources(locator) if everywhere and best is not None else [best]
+            for source in sources:
+                challenge = control.PathChallenge(self.challenges.issue(locator, now, source))
+                transmit = self.transmit(session, control.encode(challenge), KIND_CONTROL, locator)
+                outputs.append(structs.replace(transmit, source=source))
         return outputs
 
     def handle_cookie(

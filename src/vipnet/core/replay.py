@@ -37,12 +37,16 @@ def begin(peer: Peer, reports: Sequence[Report], now: Instant) -> list[Output]:
 def go_on(peer: Peer, now: Instant) -> list[Output]:
     """The next step of a replay; what waited follows the last."""
     outputs: list[Output] = []
-    path, policy = peer.mapping.current, peer.host.policy
+    policy = peer.host.policy
     room_bytes = policy.replay_burst_bytes
-    while peer.replaying and room_bytes > 0 and path is not None:
-        datagram = peer.replaying.popleft().datagram
+    while peer.replaying and room_bytes > 0:
+        datagram = peer.replaying[0].datagram
+        path = peer.path(len(datagram))
+        if path is None or path == peer.fallback:
+            return outputs  # goes on when the new path has proved itself
+        peer.replaying.popleft()
         room_bytes -= len(datagram)
-        outputs.append(Transmit(datagram, path))
+        outputs.append(Transmit(datagram, path, peer.source_for(path)))
     peer.replay_at = Instant(now + policy.replay_step_s) if peer.replaying else None
     if outputs:
         peer.liveness.sent_data(now)

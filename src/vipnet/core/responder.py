@@ -50,10 +50,16 @@ class _Claim(Struct, frozen=True):
 
 
 class Responder:
-    """`peers` and `add_peer` are the node's."""
+    """`peers` and `add_peer` are the node's; `reschedule` tells it that a peer has other deadlines."""
 
-    def __init__(self, host: Host, peers: dict[Fqdn, Peer], add_peer: Callable[[StorePeer], Peer]) -> None:
-        self._host, self._peers, self._add_peer = host, peers, add_peer
+    def __init__(
+        self,
+        host: Host,
+        peers: dict[Fqdn, Peer],
+        add_peer: Callable[[StorePeer], Peer],
+        reschedule: Callable[[Peer], None],
+    ) -> None:
+        self._host, self._peers, self._add_peer, self._reschedule = host, peers, add_peer, reschedule
         self._jar = CookieJar(host.random_bytes(32))
         self._held: dict[tuple[Fqdn, PublicKey], tuple[_Claim, Instant]] = {}
         self._refused: dict[tuple[Fqdn, PublicKey], Instant] = {}
@@ -127,6 +133,9 @@ class Responder:
             if peer.key != claim.key:
                 host.count("key_changed")
                 return self._warn_changed(peer, claim.key, now)
+            if not (host.accept.allows(name) or peer.known.contacted or peer.known.trust == "pinned"):
+                host.count("not_accepted")
+                raise ProtocolError(f"{name} may no longer open a session to us (accept.from)")
             return self._answer(peer, claim, now)
         if not host.accept.allows(name):
             host.count("not_accepted")
@@ -178,11 +187,15 @@ class Responder:
         if claim.own_index is not None:
             return self._finish_xx(peer, claim, claim.own_index, now)
         host, payload, noise = self._host, claim.payload, claim.noise
+        before = peer.sessions.answer_to(payload.timestamp)
+        if before is not None:
+            # A copy: by another way, doubled, or a replay that must not push out the true one.
+            return [Transmit(before, claim.source)]
         noise.psk = peer.psk
         if payload.timestamp <= peer.known.timestamp:
             host.count("stale_init")
             stale = noise.write(encode_payload(StalePayload(peer.known.timestamp)))
-            return [self._respond(claim, host.new_index(), stale)]
+            return [Transmit(self._respond(claim, host.new_index(), stale), claim.source)]
         cipher = choose_cipher(payload.ciphers, host.has_aes)
         outputs: list[Output] = []
         replies: list[TokenMessage] = []
@@ -190,7 +203,7 @@ class Responder:
             step = peer.negotiation.handle(message, host.unix_s, now, provisional=True)
             outputs += binding.absorb(peer, step)
             replies += step.messages
-        response = ResponsePayload(
+        response_payload = ResponsePayload(
             name=host.name,
             boot_id=host.boot_id,
             cipher=cipher,
@@ -199,23 +212,26 @@ class Responder:
             observed=claim.source,
             tokens=tuple(replies[:4]),
         )
-        message_2 = noise.write(encode_payload(response))
+        message_2 = noise.write(encode_payload(response_payload))
+        index = host.new_index()
+        response = self._respond(claim, index, message_2)
         session = Session(
-            local_index=host.new_index(),
+            local_index=index,
             remote_index=claim.datagram.sender,
             keys=transport_keys(noise.chaining_key, cipher),
             cipher=cipher,
             begun_at=now,
             begun_by_us=False,
             boot_id=payload.boot_id,
-            arrival=Arrival(payload, host.move_number),
+            arrival=Arrival(payload, host.move_number, response),
         )
         outputs += handshakes.install(peer, session, now)
-        return [*outputs, self._respond(claim, session.local_index, message_2)]
+        self._reschedule(peer)
+        return [*outputs, Transmit(response, claim.source)]
 
-    def _respond(self, claim: _Claim, index: int, message: bytes) -> Transmit:
+    def _respond(self, claim: _Claim, index: int, message: bytes) -> bytes:
         answer = HandshakeDatagram(HandshakeType.IK_RESPONSE, index, claim.datagram.sender, message)
-        return Transmit(add_macs(answer, claim.key).encode(), claim.source)
+        return add_macs(answer, claim.key).encode()
 
     def _finish_xx(self, peer: Peer, claim: _Claim, index: int, now: Instant) -> list[Output]:
         """Message 3 proved both the key and that the handshake is fresh: the session is usable at once."""
@@ -233,6 +249,7 @@ class Responder:
         outputs += handshakes.confirm(peer, session, claim.source, now)
         for message in claim.payload.tokens:
             outputs += binding.apply(peer, peer.negotiation.handle(message, self._host.unix_s, now), now)
+        self._reschedule(peer)
         return outputs
 
     def _cookie(

@@ -23,10 +23,12 @@ class Arrival(Struct, frozen=True):
     """The init a responder's session came from; in force with its first sealed datagram.
 
     told_move  the move number of ours that the response told the peer
+    response   the whole datagram, for copies of the init
     """
 
     payload: InitPayload
     told_move: int
+    response: bytes = b""
 
 
 class Session:
@@ -109,20 +111,37 @@ class Sessions:
         return self._sending
 
     def add(self, session: Session, now: Instant) -> list[Session]:
-        """Take a new session in; return those that are pushed out and receive no more."""
+        """Take a new session in; return those that are pushed out and receive no more.
+
+        The earliest inits go first: who replays some cannot push out the newest.
+        """
         if session.confirmed:
             self._promote(session, now)
             return []
         self._unconfirmed.append(session)
+        self._unconfirmed.sort(key=_timestamp)
         pushed_out = self._unconfirmed[:-_UNCONFIRMED_MAX]
         del self._unconfirmed[:-_UNCONFIRMED_MAX]
         return pushed_out
 
-    def confirm(self, session: Session, now: Instant) -> None:
-        """The peer's first datagram under SESSION was opened."""
+    def answer_to(self, timestamp: int) -> bytes | None:
+        """The response to the init with TIMESTAMP, which is not confirmed yet."""
+        arrivals = (session.arrival for session in self._unconfirmed)
+        found = (at.response for at in arrivals if at is not None and at.payload.timestamp == timestamp)
+        return next(found, None)
+
+    def confirm(self, session: Session, now: Instant) -> list[Session]:
+        """The peer's first datagram under SESSION was opened; return those that are void by it.
+
+        An earlier init can only be of an attempt, or of a run of the daemon, that
+        the peer has given up.
+        """
         session.confirmed = True
         self._unconfirmed.remove(session)
+        void = [other for other in self._unconfirmed if _timestamp(other) < _timestamp(session)]
+        self._unconfirmed = [other for other in self._unconfirmed if other not in void]
         self._promote(session, now)
+        return void
 
     def drop_all(self) -> list[Session]:
         dropped = self.all()
@@ -176,3 +195,7 @@ class Sessions:
 
     def _retire(self, session: Session, now: Instant) -> None:
         self._old.append((session, Instant(now + OLD_KEY_S)))
+
+
+def _timestamp(session: Session) -> int:
+    return 0 if session.arrival is None else session.arrival.payload.timestamp
