@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -293,3 +294,38 @@ def test_hosts_that_share_all_of_etc_but_the_file_do_not_meet(etc: Path) -> None
     assert errors == ["", ""]
     assert {name: (etc / f"{name}.conf").read_text() for name in originals} == originals
     assert not list(etc.rglob(".*"))
+
+
+_WITHOUT_THE_DIRECTORY = """
+import os, sys
+from pathlib import Path
+from vipnet.system.takeover import ResolvConf
+
+etc = Path(sys.argv[1])
+os.setgroups([]), os.setgid(65534), os.setuid(65534)
+conf = ResolvConf(etc / "resolv.conf", etc / "state" / "resolv.conf", "127.0.0.47")
+conf.take()
+print((etc / "resolv.conf").read_text(), end="")
+conf.restore()
+"""
+
+
+def test_a_file_of_ours_in_a_directory_of_others_is_written_in_place() -> None:
+    """As in the lab of an ordinary user: /etc belongs to root, the file mounted there to us."""
+    need_root()
+    with tempfile.TemporaryDirectory(prefix="vipnet-test-") as directory:
+        etc = Path(directory)
+        etc.chmod(0o755)
+        (etc / "resolv.conf").write_text(ORIGINAL)
+        (etc / "state").mkdir()
+        for path in (etc / "resolv.conf", etc / "state"):
+            os.chown(path, 65534, 65534)
+        result = subprocess.run(
+            [sys.executable, "-c", _WITHOUT_THE_DIRECTORY, directory],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert result.returncode == 0, result.stderr
+        assert result.stdout == OURS
+        assert (etc / "resolv.conf").read_text() == ORIGINAL

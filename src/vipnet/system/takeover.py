@@ -205,7 +205,7 @@ def _write(path: Path, text: str, *, mode: int) -> None:
 
 
 class _BusyError(HostError):
-    """The path is a mount point: no other file can take its name."""
+    """No other file can take the path's name: it is a mount point, or its directory is not ours."""
 
 
 def _replace(path: Path, content: bytes, mode: int) -> None:
@@ -224,8 +224,9 @@ def _replace(path: Path, content: bytes, mode: int) -> None:
             raise
         _sync_directory(path.parent)
     except OSError as error:
-        if error.errno == errno.EBUSY:
-            raise _BusyError(f"{path} is a mount point") from None
+        # A user namespace may write the file that is mounted for it, not the directory around it.
+        if error.errno in (errno.EBUSY, errno.EACCES, errno.EROFS):
+            raise _BusyError(f"{path} cannot be replaced") from None
         raise _refused(path, error) from None
 
 
