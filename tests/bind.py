@@ -123,7 +123,7 @@ def running_bind(
     Skip or fail as tests.support.need_program does when there is no `named`.
     """
     need_program("named")
-    port = _free_port(host)
+    port = free_port(host)
     keys = [f"{name}.{zone}" for name in names]
     directory.mkdir(exist_ok=True)
     (directory / "zone").write_text(_ZONE.format(zone=zone, host=host, records=records))
@@ -170,7 +170,7 @@ def _wait_until_it_answers(bind: Bind, named: subprocess.Popen[bytes], log: Path
     raise AssertionError(f"named did not start:\n{log.read_text(errors='replace')}")
 
 
-def _free_port(host: str) -> int:
+def free_port(host: str = "127.0.0.1") -> int:
     """A port that is free for UDP and TCP just now."""
     while True:
         with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:

@@ -13,6 +13,7 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 import trio
+from tests.bind import free_port
 
 from vipnet.names.desired import within
 from vipnet.types import Locator
@@ -31,7 +32,8 @@ class FakeDns:
     silent    no answer to these: "name TYPE" or "TYPE"
     rcodes    answer to these with a code
     rewrite   last change to a response: bytes, or None for no answer
-    asked     what has been asked, in order
+    asked     what has been asked, in order; a question that is sent again counts once
+    received  the same, but every datagram counts
     """
 
     def __init__(self, records: Mapping[str, Sequence[str]] | None = None, *, authoritative: bool = False):
@@ -43,7 +45,9 @@ class FakeDns:
         self.rcodes: dict[str, dns.rcode.Rcode] = {}
         self.rewrite: Respond = lambda response: response
         self.asked: list[str] = []
+        self.received: list[str] = []
         self.asked_over_tcp: list[str] = []
+        self._seen: set[tuple[object, int, str]] = set()
         self.sources: list[tuple[str, int]] = []
         self.address = Locator("127.0.0.1", 1)
 
@@ -53,8 +57,8 @@ class FakeDns:
     @asynccontextmanager
     async def serve(self, host: str = "127.0.0.1") -> AsyncIterator[FakeDns]:
         with trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM) as udp:
-            await udp.bind((host, 0))
-            self.address = Locator(*udp.getsockname())
+            self.address = Locator(host, free_port(host))
+            await udp.bind((host, self.address.port))
             listeners = await trio.open_tcp_listeners(self.address.port, host=host)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._serve_udp, udp, nursery)
@@ -64,7 +68,7 @@ class FakeDns:
 
     async def _serve_udp(self, udp: trio.socket.SocketType, nursery: trio.Nursery) -> None:
         async def answer(wire: bytes, client: tuple[object, ...]) -> None:
-            for reply in await self._replies(wire, self.asked):
+            for reply in await self._replies(wire, client):
                 await udp.sendto(reply, client)
 
         while True:
@@ -78,15 +82,22 @@ class FakeDns:
             data += more
             while len(data) >= 2 and len(data) >= 2 + (length := struct.unpack_from("!H", data)[0]):
                 wire, data = data[2 : 2 + length], data[2 + length :]
-                for reply in await self._replies(wire, self.asked_over_tcp):
+                for reply in await self._replies(wire, None):
                     await stream.send_all(struct.pack("!H", len(reply)) + reply)
 
-    async def _replies(self, wire: bytes, log: list[str]) -> list[bytes]:
+    async def _replies(self, wire: bytes, client: object) -> list[bytes]:
+        """No client: it came over TCP."""
         query = dns.message.from_wire(wire)
         asked = query.question[0]
         name, rdtype = asked.name.to_text(omit_final_dot=True).lower(), dns.rdatatype.to_text(asked.rdtype)
         keys = (f"{name} {rdtype}", rdtype)
-        log.append(keys[0])
+        if client is None:
+            self.asked_over_tcp.append(keys[0])
+        else:
+            self.received.append(keys[0])
+            if (client, query.id, keys[0]) not in self._seen:
+                self._seen.add((client, query.id, keys[0]))
+                self.asked.append(keys[0])
         await trio.sleep(next((self.delays_s[key] for key in keys if key in self.delays_s), 0))
         if self.silent.intersection(keys):
             return []

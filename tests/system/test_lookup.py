@@ -149,9 +149,10 @@ def test_unreadable_upstreams_are_a_failed_lookup() -> None:
 
 def test_a_lost_datagram_is_sent_again_soon() -> None:
     async def main(fake: FakeDns, lookup: Lookup) -> None:
-        fake.rewrite = lambda response: None if len(fake.asked) < 3 else response
+        fake.rewrite = lambda response: None if len(fake.received) < 3 else response
         assert (await lookup.capability(B)).record == RECORD
-        assert fake.asked == [f"_vip.{B} TXT"] * 3
+        assert fake.received == [f"_vip.{B} TXT"] * 3
+        assert fake.asked == [f"_vip.{B} TXT"]
 
     run(main)
 
@@ -159,15 +160,15 @@ def test_a_lost_datagram_is_sent_again_soon() -> None:
 def test_forged_answers_are_ignored() -> None:
     async def main(fake: FakeDns, lookup: Lookup) -> None:
         def forge(response: dns.message.Message) -> dns.message.Message:
-            if len(fake.asked) == 1:
+            if len(fake.received) == 1:
                 response.id ^= 1
-            elif len(fake.asked) == 2:
+            elif len(fake.received) == 2:
                 response.question = dns.message.make_query("evil.test", "TXT").question
             return response
 
         fake.rewrite = forge
         assert (await lookup.capability(B)).record == RECORD
-        assert len(fake.asked) == 3
+        assert len(fake.received) >= 3
 
     run(main)
 
@@ -182,7 +183,7 @@ def test_an_answer_from_elsewhere_is_ignored() -> None:
         query = dns.message.make_query("old.test", "A").to_wire()
         with pytest.raises(LookupFailedError, match="does not answer over UDP"):
             await lookup.ask(query, fake.address, timeout_s=0.2)
-        assert len(fake.asked) > 1
+        assert len(fake.received) > 1
 
     run(main)
 

@@ -13,6 +13,7 @@ import trio
 import trio.lowlevel
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.bind import free_port
 
 from vipnet.errors import HostError
 from vipnet.system.resolver import CONNECTIONS_MAX, QUERIES_MAX, Resolver
@@ -43,18 +44,6 @@ def serve(
                 nursery.cancel_scope.cancel()
 
     trio.run(everything)
-
-
-def free_port() -> int:
-    while True:
-        with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
-            port: int = tcp.getsockname()[1]
-            try:
-                udp.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 class Udp:
