@@ -64,10 +64,6 @@ class Host:
         self._timestamp = max(self.unix_us(), self._timestamp + 1)
         return self._timestamp
 
-    def raise_timestamp(self, greatest: int) -> None:
-        """A peer has seen GREATEST from us: our clock or our store went back."""
-        self._timestamp = max(self._timestamp, greatest)
-
     def next_move_number(self) -> int:
         self.move_number = max(self.move_number + 1, self.unix_us())
         return self.move_number

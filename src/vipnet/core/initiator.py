@@ -39,6 +39,7 @@ class Initiation(Struct, eq=False):
     datagram: HandshakeDatagram
     sent_at: Instant
     move_number: int
+    cookied: bool = False
 
 
 class Completed(Struct, frozen=True):
@@ -60,6 +61,7 @@ class Initiator:
         self._give_up_at: Instant | None = None
         self._gap_s = 0.0
         self._stale = 0
+        self._seen = 0  # greatest timestamp that this peer says it has seen, or was sent since
         self.tries = 0  # since a handshake was wanted
         self._cookie: tuple[bytes, Instant] | None = None
 
@@ -127,7 +129,8 @@ class Initiator:
             self._stale += 1
             if self._stale > _STALE_MAX:
                 raise ProtocolError(f"{self._name} calls every timestamp stale")
-            self._host.raise_timestamp(payload.greatest)
+            # For this peer alone: what it says must not spoil what we say to others.
+            self._seen = max(self._seen, payload.greatest)
             self._retry_at = now
             return None
         if payload.name != self._name:
@@ -164,8 +167,14 @@ class Initiator:
         return answer.encode(), Completed(session, None, now - attempt.sent_at, attempt.move_number)
 
     def read_cookie(self, attempt: Initiation, reply: CookieReply, now: Instant) -> bytes:
-        """The peer is under load: the same try again, with its cookie in mac2."""
+        """The peer is under load: the same try again, with its cookie in mac2.
+
+        Once a try: who has seen our init can write such answers, from wherever.
+        """
+        if attempt.cookied:
+            raise ProtocolError(f"second cookie of {self._name} for one init")
         value = open_reply(reply, attempt.key, attempt.datagram.mac1)
+        attempt.cookied = True
         self._cookie = (value, Instant(now + COOKIE_LIFE_S))
         attempt.datagram = add_macs(attempt.datagram, attempt.key, value)
         return attempt.datagram.encode()
@@ -184,9 +193,10 @@ class Initiator:
 
     def _payload(self, observed: Locator | None, tokens: tuple[TokenMessage, ...]) -> InitPayload:
         host = self._host
+        self._seen = max(host.next_timestamp(), self._seen + 1)
         return InitPayload(
             name=host.name,
-            timestamp=host.next_timestamp(),
+            timestamp=self._seen,
             boot_id=host.boot_id,
             ciphers=preferred_ciphers(host.has_aes),
             locators=host.locators,
