@@ -75,6 +75,7 @@ class Peer:
         self.lookup_under_way = False
         self.renewing = False  # the lease ran out and DNS was asked once
         self.moved_at: Instant | None = None  # our move, until data of the peer arrives again
+        self.data_heard: Instant | None = None  # last packet of an application of the peer
         self.current_heard: Instant | None = None  # last datagram from where ours go
         self.outage_from: Instant | None = None  # last sign of life before the path was lost
         self.source: str | None = None  # our address that was found to work, None: the best one

@@ -143,10 +143,13 @@ class Sessions:
         self._promote(session, now)
         return void
 
-    def drop_all(self) -> list[Session]:
-        dropped = self.all()
-        self._sending = None
-        self._unconfirmed, self._old = [], []
+    def drop(self, boot_id: bytes) -> list[Session]:
+        """End the sessions of that run of the peer's daemon; return them."""
+        dropped = [session for session in self.all() if session.boot_id == boot_id]
+        if self._sending in dropped:
+            self._sending = None
+        self._unconfirmed = [session for session in self._unconfirmed if session not in dropped]
+        self._old = [(session, until) for session, until in self._old if session not in dropped]
         return dropped
 
     def next_timeout(self) -> Instant | None:
