@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from vipnet.core import binding, moving
 from vipnet.core.initiator import Completed, Initiation
-from vipnet.core.locators import usable_only
+from vipnet.core.locators import usable, usable_only
 from vipnet.core.outbound import flush, want_lookup
 from vipnet.core.outputs import BindingFailed, LogEvent, Output, Transmit
 from vipnet.core.peer import Peer
 from vipnet.core.session import Session
 from vipnet.types import Instant, Locator
+from vipnet.wire import control
+from vipnet.wire.control import Keepalive
+from vipnet.wire.datagram import KIND_CONTROL
 from vipnet.wire.handshake import HandshakeDatagram
 
 
@@ -61,9 +64,16 @@ def complete(peer: Peer, completed: Completed, source: Locator, now: Instant) ->
     outputs += _agree(peer, now)
     if completed.move_number == peer.host.move_number:
         outputs += moving.hint_arrived(peer, now)
+    else:
+        # It answers a try from before our last move, and ends those that said where we are now.
+        outputs += moving.tell_place(peer, now)
     # Our first sealed datagram is what puts the session in force at the other side. The answer to
     # it is a clean sample of the round trip, and reports what arrived under older keys.
-    return outputs + peer.challenge([source], now) + flush(peer, now)
+    outputs += peer.challenge([source], now)
+    if completed.session.sent == 0:
+        # Another handshake crossed ours and is preferred; what our init said counts all the same.
+        outputs.append(peer.transmit(completed.session, control.encode(Keepalive()), KIND_CONTROL, source))
+    return outputs + flush(peer, now)
 
 
 def confirm(peer: Peer, session: Session, source: Locator, now: Instant) -> list[Output]:
@@ -118,13 +128,18 @@ def _learn_place(
 ) -> list[Output]:
     """An authenticated handshake says where the peer is; move numbers may start anew with a boot."""
     mapping, host = peer.mapping, peer.host
-    restarted = peer.boot_id is not None and peer.boot_id != boot_id
+    restarted = peer.boot_id != boot_id  # or we did: what we had stored is older than any handshake
     peer.boot_id = boot_id
     peer.dead = False
     mapping.last_heard = now
     if move_number < mapping.move_number and not restarted:
         return []
     listed = usable_only(locators, host.space.subnet, host.locators)
-    mapping.believe(listed or (source,), source, move_number)
+    if usable(source, host.space.subnet, host.locators):
+        mapping.believe(listed or (source,), source, move_number)
+    elif listed:
+        mapping.believe(listed, listed[0], move_number)
+    else:
+        return []
     peer.liveness.reset()
-    return [peer.remember(locators=listed or (source,), move_number=move_number)]
+    return [peer.remember(locators=mapping.locators, move_number=move_number)]

@@ -41,7 +41,7 @@ class Mapping:
         known = self.candidates()
         new = [locator for locator in locators if locator not in known]
         if new:
-            self.looked_up = tuple(new)[:LOCATORS_MAX]
+            self.looked_up = (*new, *self.looked_up)[:LOCATORS_MAX]
         if self.current is None and new:
             self.current = new[0]
         return new

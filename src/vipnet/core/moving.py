@@ -32,7 +32,7 @@ def handle_own_move(peer: Peer, now: Instant) -> list[Output]:
     peer.moved_at = now
     if peer.outage_from is None:
         peer.outage_from = peer.mapping.last_heard
-    peer.dead, peer.source = False, None
+    peer.dead, peer.source, peer.hints = False, None, None
     if not peer.host.locators:
         return []
     if peer.sessions.sending(now) is None:
@@ -40,11 +40,16 @@ def handle_own_move(peer: Peer, now: Instant) -> list[Output]:
         peer.moves.note(peer.name, "hint", now)
         peer.initiator.begin(now)
         return []
+    return tell_place(peer, now) + flush(peer, now)
+
+
+def tell_place(peer: Peer, now: Instant) -> list[Output]:
+    """Begin to send the hint of our last move."""
     if not peer.host.policy.hints:
-        return flush(peer, now)
+        return []
     peer.hints = HintSender(peer.host.move_number, peer.rtt, peer.host.policy, now)
     peer.moves.note(peer.name, "hint", now)
-    return _send_hint(peer, now) + flush(peer, now)
+    return _send_hint(peer, now)
 
 
 def handle_path_event(peer: Peer, now: Instant) -> list[Output]:
@@ -162,7 +167,10 @@ def handle_foreign_source(peer: Peer, source: Locator, now: Instant) -> list[Out
     if len(peer.probed) >= _PROBED_MAX:
         peer.probed.clear()
     peer.probed[source] = now
-    return peer.challenge([source], now)
+    if source in peer.mapping.locators:
+        return peer.challenge([source], now)
+    # Somebody on the way may pass datagrams on: where the peer says it is, it is asked too.
+    return peer.challenge([source, *peer.mapping.locators], now)
 
 
 def handle_path_response(peer: Peer, response: PathResponse, now: Instant) -> list[Output]:
@@ -233,7 +241,6 @@ def handle_lookup(peer: Peer, result: LookupResult, now: Instant) -> list[Output
 
     A lagging secondary or a forger must not cost a live peer.
     """
-    peer.lookup_under_way = False
     host, mapping = peer.host, peer.mapping
     if result.port is not None:
         peer.port = result.port
@@ -250,4 +257,6 @@ def handle_lookup(peer: Peer, result: LookupResult, now: Instant) -> list[Output
             peer.initiator.begin(now)
     elif new and peer.hints is None:
         outputs += peer.challenge(mapping.candidates(), now)
+    if len(peer.backlog) and peer.sessions.sending(now) is None:
+        peer.want_handshake(now)  # profile `paper` waited for DNS first
     return outputs + flush(peer, now)

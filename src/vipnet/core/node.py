@@ -134,6 +134,7 @@ class Node:
         outputs = self._responder.handle_lookup(result, now)
         peer = self.peers.get(result.name)
         if peer is not None:
+            peer.lookup_under_way = False
             outputs += moving.handle_lookup(peer, result, now)
             self._reschedule(peer)
         contact = self._contacts.get(result.name)
@@ -148,6 +149,8 @@ class Node:
         BindingReady or BindingFailed follows, within policy.resolve_timeout_s.
         """
         outputs: list[Output] = []
+        if result.name == self.host.name or result.key == self.host.public_key:
+            return [BindingFailed(result.name, "DNS has our own key for it")]
         peer = self.peers.get(result.name)
         if peer is None and result.key is not None:
             known = StorePeer(result.name, result.key, "dnssec" if result.secure else "dns", contacted=True)
@@ -342,6 +345,7 @@ class Node:
         if _is_due(peer.negotiation.next_timeout(), now):
             outputs += binding.apply(peer, peer.negotiation.handle_timeout(self.host.unix_s, now), now)
         handshakes.forget_indexes(peer, [old.local_index for old in peer.sessions.handle_timeout(now)])
+        peer.stash.expire(now)  # others need the room
         if _is_due(peer.active_ends(), now):
             outputs.append(peer.remember(active=False))
         return outputs

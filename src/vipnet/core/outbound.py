@@ -13,7 +13,8 @@ def handle_packet(peer: Peer, packet: bytes, now: Instant) -> list[Output]:
     """PACKET, whose addresses are the pair's tokens, is for PEER."""
     outputs: list[Output] = touch(peer, now)
     session = peer.sessions.sending(now)
-    if lease_expired(peer.mapping.last_heard, now, peer.host.policy) and peer.sessions.newest is not None:
+    last_heard = peer.mapping.last_heard
+    if last_heard is not None and lease_expired(last_heard, now, peer.host.policy):
         outputs += _renew_lease(peer)
         if peer.host.policy.lookup_before_send and peer.lookup_under_way:
             peer.backlog.append(packet)

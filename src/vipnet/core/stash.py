@@ -47,7 +47,7 @@ class Stash:
         self.pushed_out = 0  # before their time: there was no room
 
     def keep(self, sent: Sent) -> None:
-        self._expire(sent.sealed_at)
+        self.expire(sent.sealed_at)
         size = len(sent.datagram)
         policy, room = self._policy, self._room
         while self._sent and (self._size_bytes + size > policy.stash_bytes or room.free_bytes < size):
@@ -69,7 +69,7 @@ class Stash:
         path     where datagrams go now: what went there lately may still be under way
         since    what was sealed earlier is not this move's loss
         """
-        self._expire(now)
+        self.expire(now)
         by_index = {report.index: _Received(report) for report in reports}
         missing = []
         for sent in self._sent:
@@ -90,7 +90,8 @@ class Stash:
         while self._sent:
             self._drop_oldest()
 
-    def _expire(self, now: Instant) -> None:
+    def expire(self, now: Instant) -> None:
+        """Let go of what is too old for a replay."""
         horizon = now - self._policy.stash_s
         while self._sent and self._sent[0].sealed_at < horizon:
             self._drop_oldest()
