@@ -1,0 +1,91 @@
+"""The applications' own judgement: what is lost, doubled or changed does not go unseen."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.lab.apps.conversation import Conversation
+from tests.lab.apps.rtp import Arrivals, RtpPacket, arrivals, summary
+from tests.lab.labs import wait_until
+
+
+@contextmanager
+def talking_through(*command: str) -> Iterator[Conversation]:
+    """A conversation with a shell of this machine; COMMAND filters its answers."""
+    with (
+        subprocess.Popen(["sh"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as shell,
+        subprocess.Popen(command, stdin=shell.stdout, stdout=subprocess.PIPE) as answers,
+    ):
+        assert shell.stdin is not None
+        assert answers.stdout is not None
+        try:
+            with Conversation(
+                shell.stdin.fileno(), answers.stdout.fileno(), greeting=b"echo ready\n"
+            ) as talk:
+                yield talk
+        finally:
+            shell.kill()
+
+
+def test_right_answers_are_counted() -> None:
+    with talking_through("cat") as talk:
+        talk.wait_until_ready()
+        wait_until(lambda: talk.answered >= 3, "three answers")
+        talk.finish()
+        assert talk.asked == talk.answered >= 3
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        ("4d", "answer 3"),  # sed's line 1 says ready
+        ("4p", "answer 4"),
+        ("4s/.$/-/", "answer 3"),
+        ("4s/^/1/", "answer 3"),
+        ("4q", "went away after 3 answers"),
+    ],
+    ids=["lost", "doubled", "changed", "another-process", "ended"],
+)
+def test_damage_is_seen(damage: str, complaint: str) -> None:
+    with (
+        talking_through("sed", "-u", damage) as talk,
+        pytest.raises(AssertionError, match=complaint),
+    ):
+        wait_until(partial(_is_over, talk), "a complaint")
+
+
+def _is_over(talk: Conversation) -> bool:
+    talk.check()
+    return False
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=200), st.integers(0, 2**16 - 1))
+def test_gaps_are_what_did_not_arrive(came: list[bool], first: int) -> None:
+    numbers = [(first + offset) % 2**16 for offset, here in enumerate([True, *came, True]) if here]
+    found = arrivals(numbers)
+    assert found.received == len(numbers)
+    assert sum(found.gaps) == came.count(False)
+    assert (found.duplicated, found.late) == (0, 0)
+
+
+def test_arrivals_across_the_end_of_16_bits() -> None:
+    assert arrivals([65534, 65535, 1, 0, 1, 5]) == Arrivals(received=6, gaps=(3,), duplicated=1, late=1)
+
+
+def test_a_second_stream_or_source_is_no_survival() -> None:
+    one = RtpPacket(1, "240.0.0.1:5004", 2, 96, 7, 0, 99)
+    good = [one, RtpPacket(2, one.source, 2, 96, 8, 0, one.ssrc)]
+    assert summary(good).startswith("2 packets, 0 missing")
+    for other in (
+        RtpPacket(3, one.source, 2, 96, 9, 0, 98),
+        RtpPacket(3, "10.201.1.10:5004", 2, 96, 9, 0, one.ssrc),
+        RtpPacket(3, one.source, 2, 96, 8, 0, one.ssrc),
+    ):
+        with pytest.raises(AssertionError):
+            summary([*good, other])
