@@ -7,8 +7,8 @@ from tests.sim.network import Network, SimHost
 from vipnet.policy import Policy, paper_policy
 
 
-def pair(net: Network, **options):
-    a, b = net.host("a.example", **options), net.host("b.example", **options)
+def pair(net: Network, policy: Policy | None = None) -> tuple[SimHost, SimHost]:
+    a, b = net.host("a.example", policy=policy), net.host("b.example", policy=policy)
     net.run_for(0.1)  # DNS knows both
     meet(net, a, b)
     return a, b

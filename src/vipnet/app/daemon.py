@@ -20,6 +20,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network, ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ from msgspec import structs
 
 from vipnet import __version__
 from vipnet.app import leftovers, report
-from vipnet.app.config import Config
+from vipnet.app.config import Config, PeerConfig
 from vipnet.app.control import SOCKET_NAME, serve_control
 from vipnet.app.engine import Engine
 from vipnet.app.keys import load_key
@@ -37,10 +38,10 @@ from vipnet.app.publishing import PublishLoop
 from vipnet.app.texts import is_address
 from vipnet.core.host import Host
 from vipnet.core.node import Node
-from vipnet.core.outputs import StoreOwnToken
+from vipnet.core.outputs import LookupResult, StoreOwnToken
 from vipnet.core.tokens import TokenSpace
 from vipnet.core.trust import AcceptPolicy, ListedPeer
-from vipnet.errors import ConfigError, HostError, PublishError
+from vipnet.errors import ConfigError, HostError, LookupFailedError, PublishError
 from vipnet.names.desired import Desired
 from vipnet.names.records import CapabilityRecord
 from vipnet.publish import Publisher
@@ -187,6 +188,8 @@ class Daemon:
             await nursery.start(netwatch.watch, updates, ignore, self.config.transport.interfaces)
             nursery.start_soon(self._follow_network, news)
             nursery.start_soon(self.publishing.run)
+            for peer in self.config.peers:
+                nursery.start_soon(self._look_up_listed, peer)
             handlers = {
                 "status": self._status,
                 "peers": self._peers,
@@ -215,15 +218,34 @@ class Daemon:
     async def _follow_network(self, news: trio.MemoryReceiveChannel[netwatch.Underlay]) -> None:
         async for underlay in news:
             subnet = self.config.tun.subnet
-            outside = [
-                one for one in underlay.addresses if ":" in one.host or Locator(one.host, 1).ip not in subnet
-            ]
+            addresses = [(one, ip_address(one.host)) for one in underlay.addresses]
+            inside = [ip for _, ip in addresses if isinstance(ip, IPv4Address) and ip in subnet]
+            outside = tuple(one for one, ip in addresses if ip not in inside)
+            self.node.host.space.set_host_networks(tuple(IPv4Network(ip) for ip in inside))
             # The update leaves before the first hint: both may be needed, and DNS takes longer.
             self.publishing.want(_published([one.host for one in outside]))
             await trio.lowlevel.checkpoint()
             self.engine.handle_underlay(
-                netwatch.Underlay(tuple(outside), underlay.cause), self.config.transport.port
+                netwatch.Underlay(outside, underlay.cause), self.config.transport.port
             )
+            self._stay_the_resolver()
+
+    def _stay_the_resolver(self) -> None:
+        """A DHCP client writes resolv.conf anew on another network: that is the new original."""
+        if self.config.dns.hook == "none":
+            return
+        try:
+            self._resolv_conf.take()
+        except HostError as error:
+            log.warning("resolver.not_asked", extra={"error": str(error)})
+
+    async def _look_up_listed(self, peer: PeerConfig) -> None:
+        """A peer's address may be given as a name, of a router with a forwarded port."""
+        if peer.address is None or is_address(peer.address.host):
+            return
+        with contextlib.suppress(LookupFailedError):
+            addresses = await self.lookup.addresses(parse_name(peer.address.host))
+            self.engine.tell(LookupResult(peer.name, addresses, port=peer.address.port))
 
     async def _stop_on_signal(self, scope: trio.CancelScope) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -294,7 +316,9 @@ class Daemon:
             "dns": {"listen": listen, "hook": "none" if config.dns.hook == "none" else "file"},
             "publish": self.publishing.status(),
             "peers": self._peer_list(),
-            "counters": report.counters(self.node, self.engine.counters, self.names.counters),
+            "counters": report.counters(
+                self.node, self.engine.counters, self.names.counters, self._resolver.counters
+            ),
         }
 
     async def _peers(self, _params: dict[str, Any]) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import math
@@ -26,7 +27,7 @@ from vipnet.core.outputs import (
     Transmit,
     UseLocalToken,
 )
-from vipnet.errors import PeerError, UnreachableError
+from vipnet.errors import LookupFailedError, PeerError, UnreachableError
 from vipnet.system.lookup import Lookup
 from vipnet.system.netwatch import Underlay
 from vipnet.system.store import Store
@@ -111,7 +112,14 @@ class Engine:
 
     async def _look_up(self, wanted: LookupWanted) -> None:
         result = await self.lookup.lookup(wanted.name, authoritative=wanted.authoritative)
-        self.emit(self.node.handle_lookup(result, self._now()))
+        self.tell(result)
+        if not result.failed:
+            await self._know_servers(wanted.name)
+
+    async def _know_servers(self, name: Fqdn) -> None:
+        """So that a question to the partner's own servers is one round trip when both have moved."""
+        with contextlib.suppress(LookupFailedError):
+            await self.lookup.servers(name)
 
     # --- what the rest of the daemon asks for
 
@@ -121,6 +129,10 @@ class Engine:
         self._sockets.use_interfaces({address.host: address.index for address in underlay.addresses})
         self.emit(self.node.handle_locators(locators, underlay.cause, self._now()))
         return self.node.host.locators
+
+    def tell(self, result: LookupResult) -> None:
+        """Something more is known of where a peer is."""
+        self.emit(self.node.handle_lookup(result, self._now()))
 
     async def bind(self, result: LookupResult) -> Token:
         """A token for the name that RESULT is about. Raise UnreachableError."""
@@ -133,6 +145,8 @@ class Engine:
             waiting.count -= 1
             if not waiting.count:
                 self._waiting.pop(result.name, None)
+        if self._nursery is not None:
+            self._nursery.start_soon(self._know_servers, result.name)
         if waiting.token is None:
             raise UnreachableError(f"{result.name} cannot be reached: {waiting.reason}")
         return waiting.token

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from vipnet.core.negotiation import Step
 from vipnet.core.outputs import BindingFailed, BindingReady, LogEvent, Output, StoreBinding, UseLocalToken
 from vipnet.core.peer import Peer
+from vipnet.errors import ProtocolError
 from vipnet.types import Instant
+from vipnet.wire.control import TokenMessage
 
 
 def apply(peer: Peer, step: Step, now: Instant) -> list[Output]:
@@ -13,6 +17,17 @@ def apply(peer: Peer, step: Step, now: Instant) -> list[Output]:
     outputs = absorb(peer, step)
     for message in step.messages:
         outputs += peer.seal_to_current(message, now)
+    return outputs
+
+
+def hear(peer: Peer, messages: Iterable[TokenMessage], now: Instant) -> list[Output]:
+    """Take MESSAGES that came with a handshake; a wrong one is counted, and undoes nothing else."""
+    outputs: list[Output] = []
+    for message in messages:
+        try:
+            outputs += apply(peer, peer.negotiation.handle(message, peer.host.unix_s, now), now)
+        except ProtocolError:
+            peer.host.count("wrong_token_message")
     return outputs
 
 

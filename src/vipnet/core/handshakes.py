@@ -59,8 +59,7 @@ def complete(peer: Peer, completed: Completed, source: Locator, now: Instant) ->
     response = completed.response
     if response is not None:
         outputs += _learn_place(peer, response.locators, response.move_number, response.boot_id, source, now)
-        for message in response.tokens:
-            outputs += binding.apply(peer, peer.negotiation.handle(message, peer.host.unix_s, now), now)
+        outputs += binding.hear(peer, response.tokens, now)
     outputs += _agree(peer, now)
     if completed.move_number == peer.host.move_number:
         outputs += moving.hint_arrived(peer, now)

@@ -247,8 +247,7 @@ class Responder:
         )
         outputs = handshakes.install(peer, session, now)
         outputs += handshakes.confirm(peer, session, claim.source, now)
-        for message in claim.payload.tokens:
-            outputs += binding.apply(peer, peer.negotiation.handle(message, self._host.unix_s, now), now)
+        outputs += binding.hear(peer, claim.payload.tokens, now)
         self._reschedule(peer)
         return outputs
 
