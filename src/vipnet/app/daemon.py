@@ -27,13 +27,13 @@ from typing import Any, Final
 import trio
 from msgspec import structs
 
-from vipnet import __version__
-from vipnet.app import leftovers, report
+from vipnet.app import leftovers
 from vipnet.app.config import Config, PeerConfig
 from vipnet.app.control import SOCKET_NAME, serve_control
-from vipnet.app.engine import Engine
+from vipnet.app.engine import Engine, now
 from vipnet.app.keys import load_key
 from vipnet.app.nameservice import NameService
+from vipnet.app.operations import Operations
 from vipnet.app.publishing import PublishLoop
 from vipnet.app.texts import is_address
 from vipnet.core.host import Host
@@ -41,7 +41,7 @@ from vipnet.core.node import Node
 from vipnet.core.outputs import LookupResult, StoreOwnToken
 from vipnet.core.tokens import TokenSpace
 from vipnet.core.trust import AcceptPolicy, ListedPeer
-from vipnet.errors import ConfigError, HostError, LookupFailedError, PublishError
+from vipnet.errors import HostError, LookupFailedError
 from vipnet.names.desired import Desired
 from vipnet.names.records import CapabilityRecord
 from vipnet.publish import Publisher
@@ -53,18 +53,13 @@ from vipnet.system.resolver import Resolver
 from vipnet.system.store import Store
 from vipnet.system.tun import TunDevice
 from vipnet.system.udp import UdpSockets
-from vipnet.types import Fqdn, Instant, Locator, Token, parse_name
+from vipnet.types import Fqdn, Locator, Token, parse_name
 
 _STORE_NAME: Final = "state.db"
-_PING_S: Final = 3.0
 _CHECK_RETRY_S: Final = 0.1
-_UNPUBLISH_S: Final = 3.0
+_FAREWELL_S: Final = 0.05  # for the answer to `down` to leave
 
 log = logging.getLogger(__name__)
-
-
-def now() -> Instant:
-    return Instant(time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
 async def run_daemon(config: Config) -> None:
@@ -113,7 +108,6 @@ class Daemon:
             store=self._store,
             lookup=self.lookup,
             use_local_token=lambda local, remote: routes.use_local_token(tun.name, local, remote),
-            now=now,
         )
         self.names = NameService(
             own_name=config.name,
@@ -190,18 +184,20 @@ class Daemon:
             nursery.start_soon(self.publishing.run)
             for peer in self.config.peers:
                 nursery.start_soon(self._look_up_listed, peer)
-            handlers = {
-                "status": self._status,
-                "peers": self._peers,
-                "moves": self._moves,
-                "resolve": self._resolve,
-                "ping": self._ping,
-                "down": self._down,
-            }
+            operations = Operations(
+                self.config,
+                engine=self.engine,
+                names=self.names,
+                resolver=self._resolver,
+                publishing=self.publishing,
+                state=lambda: self.state,
+                dns_ms=self._dns_ms,
+                stop=self._stop,
+            )
             # From here on a crash leaves the unreachable route: that is what it is for.
             self._keep_unreachable = True
             with self._given_back():
-                await nursery.start(serve_control, self.config.run_dir / SOCKET_NAME, handlers)
+                await nursery.start(serve_control, self.config.run_dir / SOCKET_NAME, operations.handlers)
                 log.info("daemon.started", extra={"host": self.config.name, "token": str(self.own_token())})
                 await trio.sleep_forever()
 
@@ -299,76 +295,13 @@ class Daemon:
         self._was_ready = self._was_ready or (self._resolver_up and published)
         return "ready" if self._was_ready else "starting"
 
-    async def _status(self, _params: dict[str, Any]) -> object:
-        config = self.config
-        listen = str(config.dns.listen) if self._resolver_up else None
-        return {
-            "name": config.name,
-            "state": self.state,
-            "version": __version__,
-            "tun": {
-                "interface": config.tun.interface,
-                "token": str(self.own_token()),
-                "subnet": str(config.tun.subnet),
-                "mtu": config.tun.mtu,
-            },
-            "locators": [str(locator) for locator in self.node.host.locators],
-            "dns": {"listen": listen, "hook": "none" if config.dns.hook == "none" else "file"},
-            "publish": self.publishing.status(),
-            "peers": self._peer_list(),
-            "counters": report.counters(
-                self.node, self.engine.counters, self.names.counters, self._resolver.counters
-            ),
-        }
-
-    async def _peers(self, _params: dict[str, Any]) -> object:
-        return {"peers": self._peer_list()}
-
-    def _peer_list(self) -> list[dict[str, Any]]:
-        last = self.engine.moves[-1] if self.engine.moves else None
-        return report.peers_status(self.node, last, now())
-
-    async def _moves(self, _params: dict[str, Any]) -> object:
-        offset_s = time.time() - now()
-        moves = self.engine.moves
-        return {"moves": [report.move_status(move, self._dns_ms.get(move.id), offset_s) for move in moves]}
-
-    async def _resolve(self, params: dict[str, Any]) -> object:
-        return await self.names.resolve(_text(params, "name"))
-
-    async def _ping(self, params: dict[str, Any]) -> object:
-        resolved = await self.names.resolve(_text(params, "name"))
-        name = parse_name(resolved["name"])
-        peer = self.node.peers.get(name)
-        if peer is None:
-            raise ConfigError(f"{name} is not a vipnet host: `vipnet resolve {name}` says why")
-        rtt_s = await self.engine.ping(name, _PING_S)
-        current = peer.mapping.current
-        return {
-            "name": name,
-            "steps": resolved["steps"],
-            "token": None if peer.binding is None else str(peer.binding.remote_token),
-            "locator": None if current is None else str(current),
-            "rtt_ms": None if rtt_s is None else rtt_s * 1000,
-        }
-
-    async def _down(self, params: dict[str, Any]) -> object:
-        if params.get("unpublish"):
-            with trio.move_on_after(_UNPUBLISH_S) as taken:
-                try:
-                    await self.publishing.withdraw()
-                except PublishError as error:
-                    raise HostError(f"still running, and still in DNS: {error}") from None
-            if taken.cancelled_caught:
-                raise HostError("still running: the DNS provider does not answer")
+    def _stop(self) -> None:
         self._stopping = True
         if self._nursery is not None:
-            # After the answer has left.
             self._nursery.start_soon(self._end, self._nursery.cancel_scope)
-        return {"stopping": True}
 
     async def _end(self, scope: trio.CancelScope) -> None:
-        await trio.sleep(0.05)
+        await trio.sleep(_FAREWELL_S)
         scope.cancel()
 
     def _remove_unreachable(self) -> None:
@@ -405,10 +338,3 @@ def _has_aes() -> bool:
     except OSError:
         return False
     return "aes" in flags
-
-
-def _text(params: dict[str, Any], key: str) -> str:
-    value = params.get(key)
-    if not isinstance(value, str):
-        raise ConfigError(f"{key} is missing")
-    return value

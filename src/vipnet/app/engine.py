@@ -6,6 +6,7 @@ import contextlib
 import errno
 import logging
 import math
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -41,10 +42,14 @@ _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": loggi
 log = logging.getLogger(__name__)
 
 
+def now() -> Instant:
+    """Seconds on CLOCK_BOOTTIME: a lease runs out while the host sleeps."""
+    return Instant(time.clock_gettime(time.CLOCK_BOOTTIME))
+
+
 class Engine:
     """Pumps of the daemon. Each is a task; a fault in one ends them all.
 
-    now              seconds on CLOCK_BOOTTIME
     use_local_token  gives tun0 a further address
     """
 
@@ -57,7 +62,7 @@ class Engine:
         store: Store,
         lookup: Lookup,
         use_local_token: Callable[[Token, Token], None],
-        now: Callable[[], Instant],
+        now: Callable[[], Instant] = now,
     ) -> None:
         self.node, self.lookup = node, lookup
         self.moves: deque[MoveReport] = deque(maxlen=_MOVES_KEPT)

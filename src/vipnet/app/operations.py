@@ -1,0 +1,134 @@
+"""What the command line can ask a running daemon: the operations of the control socket."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import trio
+
+from vipnet import __version__
+from vipnet.app import report
+from vipnet.app.config import Config
+from vipnet.app.control import Handler
+from vipnet.app.engine import Engine, now
+from vipnet.app.nameservice import NameService
+from vipnet.app.publishing import PublishLoop
+from vipnet.errors import ConfigError, HostError, PublishError
+from vipnet.system.resolver import Resolver
+from vipnet.types import parse_name
+
+_PING_S: Final = 3.0
+_UNPUBLISH_S: Final = 3.0
+
+
+class Operations:
+    """Each takes a request's parameters and returns what JSON can say.
+
+    state   of the daemon, as in `status`
+    dns_ms  by move: how long until DNS had the new address
+    stop    ends the daemon, after the answer has left
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        engine: Engine,
+        names: NameService,
+        resolver: Resolver,
+        publishing: PublishLoop,
+        state: Callable[[], str],
+        dns_ms: Mapping[int, float],
+        stop: Callable[[], None],
+    ) -> None:
+        self._config, self._engine, self._names = config, engine, names
+        self._resolver, self._publishing = resolver, publishing
+        self._state, self._dns_ms, self._stop = state, dns_ms, stop
+
+    @property
+    def handlers(self) -> Mapping[str, Handler]:
+        return {
+            "status": self._status,
+            "peers": self._peers,
+            "moves": self._moves,
+            "resolve": self._resolve,
+            "ping": self._ping,
+            "down": self._down,
+        }
+
+    async def _status(self, _params: dict[str, Any]) -> object:
+        config, node = self._config, self._engine.node
+        own = node.host.space.own_token
+        return {
+            "name": config.name,
+            "state": self._state(),
+            "version": __version__,
+            "tun": {
+                "interface": config.tun.interface,
+                "token": None if own is None else str(own),
+                "subnet": str(config.tun.subnet),
+                "mtu": config.tun.mtu,
+            },
+            "locators": [str(locator) for locator in node.host.locators],
+            "dns": {
+                "listen": str(config.dns.listen),
+                "hook": "none" if config.dns.hook == "none" else "file",
+            },
+            "publish": self._publishing.status(),
+            "peers": self._peer_list(),
+            "counters": report.counters(
+                node, self._engine.counters, self._names.counters, self._resolver.counters
+            ),
+        }
+
+    async def _peers(self, _params: dict[str, Any]) -> object:
+        return {"peers": self._peer_list()}
+
+    def _peer_list(self) -> list[dict[str, Any]]:
+        moves = self._engine.moves
+        return report.peers_status(self._engine.node, moves[-1] if moves else None, now())
+
+    async def _moves(self, _params: dict[str, Any]) -> object:
+        offset_s = time.time() - now()
+        moves = self._engine.moves
+        return {"moves": [report.move_status(move, self._dns_ms.get(move.id), offset_s) for move in moves]}
+
+    async def _resolve(self, params: dict[str, Any]) -> object:
+        return await self._names.resolve(_text(params, "name"))
+
+    async def _ping(self, params: dict[str, Any]) -> object:
+        resolved = await self._names.resolve(_text(params, "name"))
+        name = parse_name(resolved["name"])
+        peer = self._engine.node.peers.get(name)
+        if peer is None:
+            raise ConfigError(f"{name} is not a vipnet host: `vipnet resolve {name}` says why")
+        rtt_s = await self._engine.ping(name, _PING_S)
+        current = peer.mapping.current
+        return {
+            "name": name,
+            "steps": resolved["steps"],
+            "token": None if peer.binding is None else str(peer.binding.remote_token),
+            "locator": None if current is None else str(current),
+            "rtt_ms": None if rtt_s is None else rtt_s * 1000,
+        }
+
+    async def _down(self, params: dict[str, Any]) -> object:
+        if params.get("unpublish"):
+            with trio.move_on_after(_UNPUBLISH_S) as taken:
+                try:
+                    await self._publishing.withdraw()
+                except PublishError as error:
+                    raise HostError(f"still running, and still in DNS: {error}") from None
+            if taken.cancelled_caught:
+                raise HostError("still running: the DNS provider does not answer")
+        self._stop()
+        return {"stopping": True}
+
+
+def _text(params: dict[str, Any], key: str) -> str:
+    value = params.get(key)
+    if not isinstance(value, str):
+        raise ConfigError(f"{key} is missing")
+    return value
