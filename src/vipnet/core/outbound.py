@@ -23,7 +23,7 @@ def handle_packet(peer: Peer, packet: bytes, now: Instant) -> list[Output]:
     path = peer.path(len(packet) + SEAL_OVERHEAD) if ready else None
     if session is None or path is None:
         peer.backlog.append(packet)
-        if session is None:
+        if session is None or peer.dead:
             peer.want_handshake(now)
         return outputs
     peer.liveness.sent_data(now)
