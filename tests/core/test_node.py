@@ -186,3 +186,30 @@ def test_name_outside_of_accept_is_not_even_looked_up() -> None:
     net.run_for(10)
     assert stranger.token_of(b) is None
     assert b.lookups == []
+
+
+def test_who_asks_again_does_not_wait_for_the_gap_that_grew() -> None:
+    net = Network(seed=15, latency_s=0.02)
+    a, b = net.host("a.example"), net.host("b.example")
+    net.run_for(0.1)
+    b.crash()
+    a.resolve(b)
+    net.run_for(40)
+    assert b.name in a.failed
+    assert a.node.peers[b.name].initiator.active
+    b.boot()
+    assert net.run_until(lambda: a.can_reach(b)) < 0.3
+
+
+def test_who_asks_again_and_again_sends_no_flood() -> None:
+    net = Network(seed=16)
+    a, b = net.host("a.example"), net.host("b.example")
+    net.run_for(0.1)
+    b.crash()
+    for _ in range(300):
+        a.resolve(b)
+        net.run_for(0.01)
+    tries = [
+        text for _, source, to, text in net.trace if (source, to, text) == (a.name, b.name, "handshake 1")
+    ]
+    assert 1 < len(tries) <= 3 / Policy().handshake_retry_s + 1

@@ -29,8 +29,7 @@ class FirstContact:
 
     def want(self, now: Instant) -> None:
         self.wanted_until = Instant(now + self.host.policy.resolve_timeout_s)
-        if not self.initiator.active:
-            self.initiator.begin(now)
+        self.initiator.hurry(now)
 
     def add_looked_up(self, result: LookupResult) -> None:
         """What DNS says of the peer's place, where it can be true."""

@@ -77,6 +77,13 @@ class Initiator:
         self._retry_at = now
         self.tries = 0
 
+    def hurry(self, now: Instant) -> None:
+        """An application asks: it must not wait for a gap that grew while nobody did."""
+        last = max((attempt.sent_at for attempt in self._attempts.values()), default=None)
+        self.begin(now)
+        if last is not None:
+            self._retry_at = Instant(max(now, last + self._gap_s))
+
     def stop(self) -> list[int]:
         """No handshake is wanted any more; return the indexes of its tries."""
         indexes = list(self._attempts)

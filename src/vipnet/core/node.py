@@ -164,7 +164,7 @@ class Node:
             outputs.append(BindingReady(peer.name, peer.binding.remote_token))
         else:
             peer.wanted_until = Instant(now + self.host.policy.resolve_timeout_s)
-            peer.want_handshake(now)
+            peer.initiator.hurry(now)
         outputs += moving.handle_lookup(peer, result, now)
         self._reschedule(peer)
         return self._finish(outputs, now)
