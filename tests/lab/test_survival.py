@@ -44,12 +44,18 @@ def test_applications_survive_moves_as_in_the_paper(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", ["readdress", "family"])
+@pytest.mark.parametrize(
+    ("kind", "movers"),
+    [
+        ("readdress", _SHORT_ROW),
+        ("family", ("a", "b", "both", "both", "both")),  # hosts of different families cannot meet
+    ],
+)
 def test_applications_survive_other_changes(
-    new_lab: LabFactory, tmp_path: Path, figure: Figure, kind: str
+    new_lab: LabFactory, tmp_path: Path, figure: Figure, kind: str, movers: Sequence[str]
 ) -> None:
     """Another address on the same LAN; IPv4 to IPv6 and back."""
-    survive(new_lab("--ipv6"), tmp_path, figure, _SHORT_ROW, "--kind", kind)
+    survive(new_lab("--ipv6"), tmp_path, figure, movers, "--kind", kind)
 
 
 def survive(lab: Lab, directory: Path, figure: Figure, movers: Sequence[str], *options: str) -> None:
