@@ -74,8 +74,8 @@ def text(result: Demo) -> str:
     lines += render.table(("", "", "SWITCH", "FLOOR", "LOST", "DUPLICATED"), rows)
     lines += [
         "",
-        "switch: the longest silence at the receiver; floor: the same of a bare UDP stream",
-        "outside vipnet, whose receiver takes any address.",
+        "switch: the longest silence at the receiver; floor: the same of a bare UDP",
+        "stream outside vipnet, whose receiver takes any address.",
         "",
         "Every connection went on." if result.alive else "A connection broke.",
     ]

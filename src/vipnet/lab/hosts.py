@@ -23,6 +23,8 @@ from vipnet.lab.namespaces import enter_command
 
 _KEY_SIZE: Final = 32  # bytes; any 32 are an X25519 private key (RFC 7748 section 5)
 _ERRORS: Final = {2: ConfigError, 3: NotReadyError}  # by exit status of `vipnet`
+_UP_S: Final = 60.0  # `vipnet up` gives up by itself long before
+_DOWN_S: Final = 5.0  # then whoever takes the lab down kills
 _STATUS_S: Final = 2.0  # a daemon that hangs must not hang `lab status`
 
 _CONFIG: Final = """\
@@ -113,16 +115,16 @@ def _config(layout: Layout, host: LabHost) -> str:
 
 def start_daemons(layout: Layout) -> None:
     """`vipnet up` on all hosts at once; return when all are ready. Raise what the first says that fails."""
-    _vipnet_everywhere(layout, "up", [host.label for host in layout.hosts if host.vipnet])
+    _vipnet_everywhere(layout, "up", [host.label for host in layout.hosts if host.vipnet], _UP_S)
 
 
 def stop_daemons(layout: Layout) -> None:
-    """`vipnet down` where a daemon may run."""
+    """`vipnet down` where a daemon may run. Raise VipnetError when one does not obey."""
     labels = [host.label for host in layout.hosts if (layout.run_dir(host.label) / SOCKET_NAME).exists()]
-    _vipnet_everywhere(layout, "down", labels)
+    _vipnet_everywhere(layout, "down", labels, _DOWN_S)
 
 
-def _vipnet_everywhere(layout: Layout, command: str, labels: Iterable[str]) -> None:
+def _vipnet_everywhere(layout: Layout, command: str, labels: Iterable[str], within_s: float) -> None:
     started = {
         label: subprocess.Popen(
             _vipnet(layout, label, command), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -130,11 +132,13 @@ def _vipnet_everywhere(layout: Layout, command: str, labels: Iterable[str]) -> N
         for label in labels
     }
     try:
-        answers = {label: process.communicate()[1] for label, process in started.items()}
+        answers = {label: process.communicate(timeout=within_s)[1] for label, process in started.items()}
+    except subprocess.TimeoutExpired:
+        raise VipnetError(f"`vipnet {command}` takes longer than {within_s:g} s") from None
     finally:
         for process in started.values():
-            process.terminate()  # only after an interrupt: all others have ended
-            process.wait()
+            process.kill()  # only after an interrupt, or when it hangs: all others have ended
+            process.communicate()
     for label, stderr in answers.items():
         status = started[label].returncode
         if status != 0:
