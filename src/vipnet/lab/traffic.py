@@ -18,6 +18,7 @@ make the rest late.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -388,7 +389,19 @@ class Program:
         )
 
 
+def _go_first() -> None:
+    """Run before everything that is not in a hurry, where that is allowed.
+
+    The kernel joins TCP segments that wait to be read, and keeps the stamp of the last:
+    who reads late would see a silence end late. What is measured hardly notices, for
+    this program has little to do.
+    """
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+
+
 def main() -> None:
+    _go_first()
     Program(msgspec.json.decode(sys.argv[1], type=Settings)).run()
 
 
