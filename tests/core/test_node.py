@@ -213,3 +213,47 @@ def test_who_asks_again_and_again_sends_no_flood() -> None:
         text for _, source, to, text in net.trace if (source, to, text) == (a.name, b.name, "handshake 1")
     ]
     assert 1 < len(tries) <= 3 / Policy().handshake_retry_s + 1
+
+
+def test_forgotten_peer_is_met_as_a_stranger() -> None:
+    net = Network(seed=16)
+    a, b = pair(net)
+    token = a.token_of(b)
+    a._carry_out(a.node.forget(b.name))
+    assert b.name not in a.node.peers
+    assert a.token_of(b) is None
+    assert b.name not in a.disk.peers
+    assert b.name not in a.disk.bindings
+    meet(net, a, b)
+    assert a.token_of(b) == token  # quarantined against other names, not against its own
+
+
+def test_nothing_is_lost_and_nothing_doubled_by_a_move() -> None:
+    """One datagram a millisecond each way, all along; a, b, then both move, away for up to a second."""
+    net = Network(seed=17, latency_s=0.01)
+    a, b = pair(net)
+    net.run_for(1)
+    a.received.clear()
+    b.received.clear()
+    sent = 0
+
+    def talk(seconds: float) -> None:
+        nonlocal sent
+        for _ in range(round(seconds * 1000)):
+            a.send(b, sent.to_bytes(4, "big"))
+            b.send(a, sent.to_bytes(4, "big"))
+            sent += 1
+            net.run_for(0.001)
+
+    for away_s in (0.0, 0.1, 1.0):
+        for movers in ((a,), (b,), (a, b)):
+            for host in movers:
+                host.move_to(None)
+            talk(away_s)
+            for host in movers:
+                host.move_to(net.new_address())
+            talk(1)
+    net.run_for(5)
+    expected = [number.to_bytes(4, "big") for number in range(sent)]
+    assert sorted(a.received) == expected
+    assert sorted(b.received) == expected

@@ -139,6 +139,12 @@ class Engine:
         """Something more is known of where a peer is."""
         self.emit(self.node.handle_lookup(result, self._now()))
 
+    def forget(self, name: Fqdn) -> bool:
+        """Remove a peer from the store; False when there was none."""
+        outputs = self.node.forget(name)
+        self.emit(outputs)
+        return bool(outputs)
+
     async def bind(self, result: LookupResult) -> Token:
         """A token for the name that RESULT is about. Raise UnreachableError."""
         waiting = self._waiting.setdefault(result.name, _Waiting())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -55,6 +56,8 @@ class Operations:
             "moves": self._moves,
             "resolve": self._resolve,
             "ping": self._ping,
+            "trust_list": self._trust_list,
+            "trust_remove": self._trust_remove,
             "down": self._down,
         }
 
@@ -113,6 +116,23 @@ class Operations:
             "locator": None if current is None else str(current),
             "rtt_ms": None if rtt_s is None else rtt_s * 1000,
         }
+
+    async def _trust_list(self, _params: dict[str, Any]) -> object:
+        known = sorted((peer.known for peer in self._engine.node.peers.values()), key=lambda peer: peer.name)
+        return {
+            "peers": [
+                {"name": peer.name, "trust": peer.trust, "key": b64encode(peer.key).decode()}
+                for peer in known
+            ]
+        }
+
+    async def _trust_remove(self, params: dict[str, Any]) -> object:
+        name = parse_name(_text(params, "name"))
+        if any(peer.name == name for peer in self._config.peers):
+            raise ConfigError(f"{name} is listed as [[peer]] in the configuration: remove it there")
+        if not self._engine.forget(name):
+            raise ConfigError(f"{name} is not among the peers: `vipnet trust list` shows them")
+        return {"removed": name}
 
     async def _down(self, params: dict[str, Any]) -> object:
         if params.get("unpublish"):

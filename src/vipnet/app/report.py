@@ -65,7 +65,7 @@ def move_status(report: MoveReport, dns_ms: float | None, unix_offset_s: float) 
 
 
 def _partner(line: PartnerMove) -> dict[str, Any]:
-    return {**to_builtins(line), "outcome": line.outcome or "timeout"}
+    return dict(to_builtins(line))
 
 
 def counters(node: Node, *others: Counter[str]) -> dict[str, int]:

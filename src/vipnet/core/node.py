@@ -21,6 +21,7 @@ from vipnet.core.outputs import (
     BindingFailed,
     BindingReady,
     Deliver,
+    DropPeer,
     LookupResult,
     Output,
     StoredState,
@@ -180,6 +181,17 @@ class Node:
             peer.want_handshake(now)
         self._reschedule(peer)
         return self._finish(outputs, now)
+
+    def forget(self, name: Fqdn) -> list[Output]:
+        """Know NAME no more: DNS decides again what it is. Its token goes to no other name for long."""
+        peer = self.peers.pop(name, None)
+        if peer is None:
+            return []
+        handshakes.forget_indexes(peer, [session.local_index for session in peer.sessions.all()])
+        handshakes.forget_indexes(peer, peer.initiator.stop())
+        peer.stash.clear()
+        outputs = binding.absorb(peer, peer.negotiation.release(self.host.unix_s))
+        return [*outputs, DropPeer(name)]
 
     def shutdown(self, now: Instant) -> list[Output]:
         """Tell every partner that our sessions are void from now on."""

@@ -30,13 +30,6 @@ class UnderlayAddress(Struct, frozen=True):
     index: int
 
 
-class Underlay(Struct, frozen=True):
-    """All addresses of this host that count, best first, and what changed them."""
-
-    addresses: tuple[UnderlayAddress, ...]
-    cause: Cause
-
-
 class Network:
     """What the kernel has said so far, and what follows from it."""
 
