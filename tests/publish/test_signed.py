@@ -73,10 +73,12 @@ class Server:
         raise LookupFailedError(f"{server} does not answer")
 
 
-def exchange(server: Server, *servers: Locator) -> Answer:
+def exchange(
+    server: Server, *servers: Locator, has_route: Callable[[Locator], bool] = lambda _server: True
+) -> Answer:
     query = dns.message.make_query("a.vipip.test", "A")
     query.use_tsig(KEY)
-    return trio.run(SignedExchange(server, KEY), query, servers or (FIRST,))
+    return trio.run(SignedExchange(server, KEY, has_route=has_route), query, servers or (FIRST,))
 
 
 NOERROR, REFUSED, NXRRSET = dns.rcode.NOERROR, dns.rcode.REFUSED, dns.rcode.NXRRSET
@@ -119,6 +121,13 @@ def test_tcp_comes_after_udp_and_the_next_server_after_both() -> None:
     with pytest.raises(LookupFailedError, match=r"192\.0\.2\.1:53 does not answer.*192\.0\.2\.2:53"):
         exchange(server, FIRST, SECOND)
     assert server.asked == [(FIRST, False), (FIRST, True), (SECOND, False), (SECOND, True)]
+
+
+def test_a_server_that_a_route_leads_to_comes_first() -> None:
+    server = Server([signed(NOERROR)], [])
+    answer = exchange(server, FIRST, SECOND, has_route=lambda where: where == SECOND)
+    assert answer.server == SECOND
+    assert server.asked == [(SECOND, False)]
 
 
 @given(st.binary(max_size=100), st.integers(0, 60))

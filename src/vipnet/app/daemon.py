@@ -48,7 +48,7 @@ from vipnet.publish import Publisher
 from vipnet.publish.rfc2136 import Rfc2136
 from vipnet.publish.tsigkey import load_tsig_key
 from vipnet.system import netwatch, routes
-from vipnet.system.lookup import Lookup
+from vipnet.system.lookup import Lookup, has_route
 from vipnet.system.resolver import Resolver
 from vipnet.system.store import Store
 from vipnet.system.tun import TunDevice
@@ -160,7 +160,7 @@ class Daemon:
                 self.config.name, server=publish.server, port=publish.port, zone=publish.zone
             )
 
-        return Rfc2136(self.lookup.ask, primary, key)
+        return Rfc2136(self.lookup.ask, primary, key, has_route=has_route)
 
     def _desired(self, addresses: tuple[str, ...]) -> Desired:
         record = CapabilityRecord(self.node.host.public_key, self.config.transport.port)

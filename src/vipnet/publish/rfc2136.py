@@ -35,7 +35,7 @@ from vipnet.names.records import (
 )
 from vipnet.publish.refusal import refusal
 from vipnet.publish.signed import PREREQUISITE_FAILED, Answer, Ask, SignedExchange
-from vipnet.types import Fqdn
+from vipnet.types import Fqdn, Locator
 
 ATTEMPTS: Final = 3  # when somebody else moves the marker between our reading and writing
 
@@ -61,10 +61,11 @@ class _Published(Struct, frozen=True):
 class Rfc2136:
     """Publishes at the primary of a zone.
 
-    ask      sends a question to one server
-    primary  finds where updates go; asked again when no server answers
-    key      shared with the server
-    now      seconds since 1970, for the first marker
+    ask        sends a question to one server
+    primary    finds where updates go; asked again when no server answers
+    key        shared with the server
+    has_route  whether a server can be reached at all (`SignedExchange`)
+    now        seconds since 1970, for the first marker
     """
 
     provider = "rfc2136"
@@ -75,9 +76,10 @@ class Rfc2136:
         primary: Callable[[], Awaitable[Primary]],
         key: dns.tsig.Key,
         *,
+        has_route: Callable[[Locator], bool] = lambda _server: True,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._exchange = SignedExchange(ask, key)
+        self._exchange = SignedExchange(ask, key, has_route=has_route)
         self._find_primary, self._key, self._now = primary, key, now
         self._primary: Primary | None = None
         self._published: _Published | None = None

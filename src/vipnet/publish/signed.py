@@ -61,10 +61,16 @@ class Answer(Struct, frozen=True):
 
 
 class SignedExchange:
-    """Sends messages signed with KEY: over UDP, then over TCP, to one server after the other."""
+    """Sends messages signed with KEY: over UDP, then over TCP, to one server after the other.
 
-    def __init__(self, ask: Ask, key: dns.tsig.Key) -> None:
-        self._ask, self._key = ask, key
+    has_route  says that a server can be reached at all; those come first: a host that has
+               just lost its IPv4 must not wait for servers that have nothing else
+    """
+
+    def __init__(
+        self, ask: Ask, key: dns.tsig.Key, *, has_route: Callable[[Locator], bool] = lambda _server: True
+    ) -> None:
+        self._ask, self._key, self._has_route = ask, key, has_route
 
     async def __call__(self, message: dns.message.Message, servers: Sequence[Locator]) -> Answer:
         """Return the first answer that can be judged. Raise LookupFailedError when there is none.
@@ -75,7 +81,7 @@ class SignedExchange:
         wire = message.to_wire()
         mac = message.mac or b""
         errors = []
-        for server in servers:
+        for server in sorted(servers, key=lambda server: not self._has_route(server)):
             accept = partial(self._acceptable, wire, mac, server)
             for tcp, timeout_s in ((False, UDP_TIMEOUT_S), (True, TCP_TIMEOUT_S)):
                 try:

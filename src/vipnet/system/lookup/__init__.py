@@ -25,7 +25,7 @@ from vipnet.names.answer import addresses_in
 from vipnet.names.desired import Primary
 from vipnet.names.message import answers, is_truncated, with_id
 from vipnet.names.records import capability_name
-from vipnet.system.lookup.ask import RETRY_S, Accept, ask_tcp, ask_udp, first
+from vipnet.system.lookup.ask import RETRY_S, Accept, ask_tcp, ask_udp, first, has_route
 from vipnet.system.lookup.authority import Authority, Resolve
 from vipnet.system.lookup.question import (
     Capability,
@@ -37,7 +37,7 @@ from vipnet.system.lookup.question import (
 from vipnet.system.lookup.shared import SharedCalls
 from vipnet.types import Fqdn, Locator
 
-__all__ = ["Capability", "Lookup", "SharedCalls"]
+__all__ = ["Capability", "Lookup", "SharedCalls", "has_route"]
 
 TIMEOUT_S: Final = 3.0  # of one of our questions, with all its retries
 PASS_ON_TIMEOUT_S: Final = 5.0  # of an application's question: as long as its stub waits (resolv.conf(5))
