@@ -94,6 +94,22 @@ def test_what_is_wanted_before_the_loop_runs_is_not_lost() -> None:
     assert publisher.done == [HOME]
 
 
+def test_an_address_that_flaps_is_published_at_once_and_when_it_has_settled() -> None:
+    publisher = FakePublisher(takes_s=0.01)
+
+    async def main(loop: PublishLoop) -> None:
+        for number in range(10):
+            loop.want((f"192.0.2.{number}",))
+            await trio.sleep(0.1)
+            loop.want(())
+            await trio.sleep(0.1)
+        loop.want(WORK)
+        await trio.sleep(2)
+
+    assert run(publisher, main) == [("192.0.2.0",), WORK]
+    assert len(publisher.begun) == 2
+
+
 def test_the_newest_wins_at_once() -> None:
     """The update from the old address may wait for an answer that cannot come."""
     publisher = FakePublisher(takes_s=10)

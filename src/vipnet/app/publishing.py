@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
@@ -14,6 +15,7 @@ from vipnet.publish import Publisher
 
 RETRY_S: Final = 1.0  # after a failure that may pass, doubling ...
 RETRY_MAX_S: Final = 60.0  # ... to this
+FLAP_S: Final = 0.25  # an address that changes again so soon is published when it has settled
 CLOCK_RETRY_S: Final = 10.0  # a clock is set soon after boot ...
 CLOCK_RETRIES: Final = 30  # ... within five minutes; then every RETRY_MAX_S
 
@@ -42,9 +44,12 @@ class PublishLoop:
     ) -> None:
         self._publisher, self._desired, self._tell = publisher, desired, published
         self._wanted: tuple[str, ...] = ()
+        self._last_wanted: tuple[str, ...] = ()  # but for none at all
         self._confirmed: tuple[str, ...] | None = None  # None: DNS may have the old or the new ones
         self._address: str | None = None
         self._changed = trio.Event()
+        self._last_change = -math.inf
+        self._hold_until = -math.inf
         self._calling = trio.Lock()
         self._state: State = "off" if publisher is None else "pending"
         self._error: str | None = None
@@ -69,6 +74,12 @@ class PublishLoop:
         """
         if self._publisher is None or (addresses == self._wanted and self._state in ("ok", "refused")):
             return
+        if addresses and addresses != self._last_wanted:
+            # One change is published at once, flapping only when it is over.
+            flapping = trio.current_time() - self._last_change < FLAP_S
+            self._last_change = trio.current_time()
+            self._hold_until = self._last_change + FLAP_S if flapping else self._last_change
+            self._last_wanted = addresses
         self._wanted = addresses
         if addresses and addresses == self._confirmed:
             self._state, self._error = "ok", None
@@ -84,6 +95,7 @@ class PublishLoop:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._cancel_when, changed, nursery.cancel_scope)
                 if addresses and addresses != self._confirmed and self._publisher is not None:
+                    await trio.sleep_until(self._hold_until)
                     await self._publish(self._publisher, addresses)
                 await trio.sleep_forever()
 

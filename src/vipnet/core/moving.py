@@ -141,7 +141,7 @@ def handle_hint(peer: Peer, hint: Hint, source: Locator, now: Instant) -> list[O
     outputs: list[Output] = []
     if source in listed:
         if source != mapping.current:
-            peer.put_on_trial(mapping.current)
+            peer.put_on_trial(mapping.current, now)
         mapping.believe(listed, source, hint.move_number)
         outputs += peer.seal(ack, source, now)
         outputs += _path_changed(peer, hint.reports, now)
@@ -170,6 +170,7 @@ def handle_foreign_source(peer: Peer, source: Locator, now: Instant) -> list[Out
     if source in peer.mapping.locators:
         return peer.challenge([source], now)
     # Somebody on the way may pass datagrams on: where the peer says it is, it is asked too.
+    peer.listed_answered_at = None
     return peer.challenge([source, *peer.mapping.locators], now)
 
 

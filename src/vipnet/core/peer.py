@@ -33,6 +33,7 @@ from vipnet.wire.handshake import CookieReply
 
 # Of the newest session and of each older one: 1,200 bytes have room for these and 8 locators.
 _MANY_GAPS, _FEW_GAPS, _REPORTS_MAX = 64, 8, 4
+_GRACE_AGAIN_S = 1.0
 
 
 class Peer:
@@ -80,6 +81,7 @@ class Peer:
         self.outage_from: Instant | None = None  # last sign of life before the path was lost
         self.source: str | None = None  # our address that was found to work, None: the best one
         self.allowance_bytes: int | None = None  # to the current locator while nothing proves it
+        self.grace_at: Instant | None = None  # when that was last more than what is received allows
         self.fallback: Locator | None = None  # where datagrams go when that is used up
         self.dead = False  # nothing gets through: packets wait, unsealed
         self.probed: dict[Locator, Instant] = {}  # unlisted sources that were challenged, and when
@@ -139,9 +141,17 @@ class Peer:
         self.allowance_bytes -= size_bytes
         return self.mapping.current
 
-    def put_on_trial(self, old: Locator | None) -> None:
-        """The current locator is believed, but not proved."""
-        self.allowance_bytes, self.fallback = PARTNER_GRACE_BYTES, old
+    def put_on_trial(self, old: Locator | None, now: Instant) -> None:
+        """The current locator is believed, but not proved.
+
+        Who names one place after another gets the grace once, and once a second after proofs.
+        """
+        if self.allowance_bytes is not None:
+            return
+        recent = self.grace_at is not None and now - self.grace_at < _GRACE_AGAIN_S
+        self.allowance_bytes, self.fallback = 0 if recent else PARTNER_GRACE_BYTES, old
+        if not recent:
+            self.grace_at = now
 
     def proved(self) -> None:
         self.allowance_bytes = self.fallback = None
