@@ -1,0 +1,356 @@
+"""Moves, ours and the peer's; and hints as an enemy would have them."""
+
+from __future__ import annotations
+
+import pytest
+from tests.core.pairs import ELSEWHERE, Tap, locator, meet, pair, peer_at, seal
+from tests.sim.network import Network, SimHost
+
+from vipnet.core.outputs import Transmit
+from vipnet.errors import PeerError
+from vipnet.policy import PARTNER_GRACE_BYTES, Policy, paper_policy
+from vipnet.types import Locator
+from vipnet.wire.control import Hint, HintAck, PathChallenge, PathResponse
+from vipnet.wire.handshake import HandshakeType
+
+NEW = Locator("203.0.113.50", 5847)
+BAD = tuple(Locator(host, 5847) for host in ("127.0.0.1", "0.0.0.0", "255.255.255.255", "240.1.2.3", "::1"))
+
+
+def next_number(host: SimHost, other: SimHost) -> int:
+    return max(peer_at(host, other).mapping.move_number, other.node.host.move_number) + 1
+
+
+def sent_by(host: SimHost, data: bytes, source: Locator) -> list[Transmit]:
+    """What HOST sends when DATA comes to it from SOURCE."""
+    outputs = host.node.handle_datagram(data, source, host.net.now)
+    for output in outputs:
+        if not isinstance(output, Transmit):
+            host.disk.apply(output)
+    return [output for output in outputs if isinstance(output, Transmit)]
+
+
+# --- hints
+
+
+def test_a_hint_from_a_place_that_it_lists_is_believed_at_once() -> None:
+    net = Network(1)
+    a, b = pair(net)
+    number = next_number(a, b)
+    sent_by(a, seal(b, a, Hint(number, (NEW,))), NEW)
+    assert peer_at(a, b).mapping.current == NEW
+    assert a.disk.peers[b.name].locators == (NEW,)
+    assert a.disk.peers[b.name].move_number == number
+
+
+def test_a_replayed_hint_is_no_datagram_at_all() -> None:
+    net = Network(2)
+    a, b = pair(net)
+    hint = seal(b, a, Hint(next_number(a, b), (NEW,)))
+    sent_by(a, hint, NEW)
+    for source in (NEW, ELSEWHERE):
+        with pytest.raises(PeerError, match="replayed"):
+            a.node.handle_datagram(hint, source, net.now)
+    assert peer_at(a, b).mapping.current == NEW
+
+
+def test_a_hint_that_was_overtaken_is_ignored_and_an_equal_one_acked_again() -> None:
+    net = Network(3)
+    a, b = pair(net)
+    number = next_number(a, b) + 10
+    early = seal(b, a, Hint(number - 1, (ELSEWHERE,)))
+    sent_by(a, seal(b, a, Hint(number, (NEW,))), NEW)
+    assert sent_by(a, early, ELSEWHERE) == []
+    assert a.node.host.counters["hint_out_of_order"] == 1
+    again = sent_by(a, seal(b, a, Hint(number, (ELSEWHERE,))), ELSEWHERE)
+    assert [ack.destination for ack in again] == [ELSEWHERE]
+    assert peer_at(a, b).mapping.current == NEW
+    assert peer_at(a, b).mapping.locators == (NEW,)
+
+
+def test_places_where_nobody_can_be_are_left_out_of_a_hint() -> None:
+    net = Network(4)
+    a, b = pair(net)
+    listed = (*BAD, locator(a), NEW)
+    outputs = sent_by(a, seal(b, a, Hint(next_number(a, b), listed)), NEW)
+    assert peer_at(a, b).mapping.locators == (NEW,)
+    assert {transmit.destination for transmit in outputs} == {NEW}
+
+
+@pytest.mark.parametrize("source", [*BAD, ELSEWHERE])
+def test_a_hint_of_such_places_only_costs_nothing(source: Locator) -> None:
+    """Nothing but answers goes to its source; the peer stays where it was, and can move on."""
+    net = Network(5)
+    a, b = pair(net)
+    before = peer_at(a, b).mapping.current
+    sent_by(a, seal(b, a, Hint(next_number(a, b), BAD)), source)
+    assert peer_at(a, b).mapping.current == before
+    meet(net, a, b)
+    b.move_to(net.new_address())
+    assert net.run_until(lambda: a.can_reach(b)) < 0.2
+
+
+def test_a_hint_from_a_place_that_it_does_not_list_is_not_believed_before_an_answer() -> None:
+    """Somebody passes it on, or a NAT: whoever answers the challenge is the peer."""
+    net = Network(6)
+    a, b = pair(net)
+    before = peer_at(a, b).mapping.current
+    outputs = sent_by(a, seal(b, a, Hint(next_number(a, b), (NEW,))), ELSEWHERE)
+    assert {transmit.destination for transmit in outputs} == {ELSEWHERE, NEW}
+    assert peer_at(a, b).mapping.current == before
+
+
+def test_a_partner_that_lies_about_its_place_gets_little_sent_there() -> None:
+    """A victim is listed, and the hint's source forged: 64 KiB, then back to the old place."""
+    net = Network(7)
+    a, b = pair(net)
+    old = locator(b)
+    sent_by(a, seal(b, a, Hint(next_number(a, b), (NEW,))), NEW)
+    tap = Tap(net)
+    for _ in range(500):
+        a.send(b, bytes(1000))
+    to_victim = sum(len(t.payload) for t in tap.from_host(a) if t.destination == NEW)
+    assert 0 < to_victim <= PARTNER_GRACE_BYTES
+    assert sum(len(t.payload) for t in tap.from_host(a) if t.destination == old) > 400_000
+
+
+def test_many_hints_do_not_renew_what_a_victim_gets() -> None:
+    net = Network(8)
+    a, b = pair(net)
+    tap, number = Tap(net), next_number(a, b)
+    for turn in range(40):
+        place = (NEW, ELSEWHERE)[turn % 2]
+        a._carry_out(a.node.handle_datagram(seal(b, a, Hint(number + turn, (place,))), place, net.now))
+        for _ in range(100):
+            a.send(b, bytes(1000))
+    assert sum(len(t.payload) for t in tap.from_host(a) if t.destination == NEW) < 2 * PARTNER_GRACE_BYTES
+
+
+def test_an_ack_or_answer_that_was_not_asked_for_moves_nothing() -> None:
+    net = Network(9)
+    a, b = pair(net)
+    before = peer_at(a, b).mapping.current
+    sent_by(a, seal(b, a, HintAck(a.node.host.move_number, bytes(8))), ELSEWHERE)
+    sent_by(a, seal(b, a, PathResponse(bytes(8))), ELSEWHERE)
+    assert peer_at(a, b).mapping.current == before
+    assert a.node.host.counters["unknown_path_response"] == 1
+
+
+def test_challenges_are_answered_where_they_came_from_with_no_more_bytes_than_reports_need() -> None:
+    net = Network(10)
+    a, b = pair(net)
+    challenge = seal(b, a, PathChallenge(b"12345678"))
+    (answer,) = [t for t in sent_by(a, challenge, ELSEWHERE) if t.destination == ELSEWHERE]
+    assert len(answer.payload) < 3 * len(challenge)
+    assert peer_at(a, b).mapping.current == locator(b)
+
+
+# --- data from elsewhere
+
+
+def test_a_nat_that_binds_anew_is_followed_within_two_round_trips() -> None:
+    """B keeps its address for itself; the network shows A another one."""
+    net = Network(11, latency_s=0.02)
+    a, b = pair(net)
+    b.locator = NEW
+    b.send(a, b"from elsewhere")
+    net.run_for(0.1)
+    assert peer_at(a, b).mapping.current == NEW
+    assert net.run_until(lambda: a.can_reach(b)) < 0.1
+
+
+def test_datagrams_that_somebody_passes_on_do_not_move_the_peer_for_long() -> None:
+    """An enemy races copies from its own address and relays both ways: the listed place wins."""
+    net = Network(12, latency_s=0.02)
+    a, b = pair(net)
+    tap = Tap(net)
+    for _ in range(20):
+        tap.seen.clear()
+        b.send(a, b"hello")
+        copy = bytes(tap.from_host(b)[0].payload)
+        a.handle_datagram(copy, ELSEWHERE)
+        net.run_for(0.005)
+        for transmit in tap.from_host(a):  # what A sends to the enemy reaches B, and B's answer A
+            if transmit.destination == ELSEWHERE:
+                b.handle_datagram(bytes(transmit.payload), ELSEWHERE)
+                for answer in tap.from_host(b):
+                    if answer.destination == ELSEWHERE:
+                        a.handle_datagram(bytes(answer.payload), ELSEWHERE)
+        net.run_for(0.2)
+        assert peer_at(a, b).mapping.current == locator(b)
+
+
+def test_foreign_sources_are_asked_at_most_once_a_second() -> None:
+    net = Network(13)
+    a, b = pair(net)
+    tap = Tap(net)
+    tap.stop = lambda sender, transmit: sender is a
+    for _ in range(200):
+        b.send(a, b"hello")
+        datagram = bytes(tap.from_host(b)[-1].payload)
+        a._carry_out(a.node.handle_datagram(datagram, ELSEWHERE, net.now))
+        net.run_for(0.005)
+    assert len([t for t in tap.from_host(a) if t.destination == ELSEWHERE]) <= 4
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "224.0.0.1", "240.0.0.7"])
+def test_the_first_sealed_datagram_places_nobody_where_nobody_can_be(host: str) -> None:
+    """It is what puts a handshake in force; an enemy may have put another source on it."""
+    net = Network(14)
+    a, b = pair(net)
+    tap = Tap(net)
+    tap.stop = lambda sender, transmit: sender is b and bytes(transmit.payload[:4]) != bytes(4)
+    b.crash()
+    b.boot()
+    net.run_for(0.2)
+    confirming = [bytes(t.payload) for t in tap.from_host(b) if bytes(t.payload[:4]) != bytes(4)]
+    a.handle_datagram(confirming[0], Locator(host, 5847))
+    assert peer_at(a, b).mapping.current == locator(b)
+
+
+# --- our own moves
+
+
+def test_no_hint_leaves_while_this_host_is_nowhere_and_one_when_it_is_back() -> None:
+    net = Network(15)
+    a, b = pair(net)
+    tap = Tap(net)
+    tap.stop = lambda sender, transmit: True
+    a.move_to(net.new_address())  # its hint is lost, and would be sent again
+    a.move_to(None)
+    tap.seen.clear()
+    net.run_for(1)
+    assert peer_at(a, b).hints is None
+    assert len(tap.from_host(a)) <= 5  # nothing that repeats
+    tap.stop = lambda sender, transmit: False
+    a.move_to("198.51.100.7")
+    assert net.run_until(lambda: b.can_reach(a)) < 0.2
+    assert peer_at(b, a).mapping.locators == (locator(a),)
+
+
+def test_leaving_and_coming_back_to_the_same_address_is_a_move() -> None:
+    net = Network(16)
+    a, b = pair(net)
+    before, home = a.node.host.move_number, locator(a).host
+    a.move_to(None)
+    net.run_for(0.5)
+    a.move_to(home)
+    net.run_for(0.5)
+    assert a.node.host.move_number > before + 1
+    assert peer_at(b, a).mapping.move_number == a.node.host.move_number
+    meet(net, a, b)
+
+
+def test_move_numbers_grow_over_crashes_and_clocks_that_go_back() -> None:
+    net = Network(17)
+    a, b = pair(net)
+    seen = [a.node.host.move_number]
+    for _ in range(3):
+        a.crash()
+        a.clock_error_s -= 3600
+        a.boot()
+        a.move_to(net.new_address())
+        seen.append(a.node.host.move_number)
+    assert seen == sorted(set(seen))
+    meet(net, a, b)
+
+
+def test_a_restarted_host_believes_the_handshake_not_the_number_it_had_stored() -> None:
+    """B lost its store and its clock; A restarted too: nobody knows a boot id."""
+    net = Network(18)
+    a, b = pair(net)
+    for host in (a, b):
+        host.crash()
+    b.disk = type(b.disk)()
+    b.clock_error_s = -1e9
+    b.move_to("203.0.113.9")
+    net.run_for(1)
+    b.boot()
+    a.boot()
+    meet(net, a, b)
+    assert peer_at(a, b).mapping.move_number == b.node.host.move_number
+    b.move_to("203.0.113.10")
+    net.run_for(1)
+    assert a.node.host.counters.get("hint_out_of_order", 0) == 0
+    assert peer_at(a, b).mapping.locators == (locator(b),)
+
+
+def test_without_hints_the_partner_finds_us_by_our_datagrams_or_by_dns() -> None:
+    """The ablation of the figures."""
+    net = Network(19)
+    a, b = pair(net, policy=Policy(hints=False))
+    a.move_to("198.51.100.7")
+    assert 0.1 < net.run_until(lambda: b.can_reach(a), limit_s=10) < 3
+    assert peer_at(a, b).hints is None
+
+
+def test_profile_paper_one_sided_needs_no_dns_two_sided_waits_500_ms() -> None:
+    net = Network(20)
+    a, b = pair(net, policy=paper_policy())
+    start = len(net.trace)
+    a.move_to("198.51.100.7")
+    assert net.run_until(lambda: b.can_reach(a)) < 0.1
+    assert not [line for line in net.trace[start:] if line[2] == "DNS"]
+    a.move_to("198.51.100.8")
+    b.move_to("203.0.113.9")
+    assert 0.5 < net.run_until(lambda: a.can_reach(b)) < 0.7
+
+
+def test_the_reported_gap_is_the_silence_of_data() -> None:
+    net = Network(21, latency_s=0.02)
+    a, b = pair(net)
+    for number in range(100):
+        net.at(number * 0.01, lambda: b.send(a, b"tick"))
+    net.run_for(0.305)
+    a.move_to("198.51.100.7")
+    net.run_for(1)
+    (line,) = a.moves[max(a.moves)].partners
+    assert line.gap_ms is not None
+    # the hint's way 20 ms, the data's way 20 ms, and the wait for the next tick
+    assert 30 < line.gap_ms < 70
+
+
+# --- the fall-back over DNS
+
+
+def test_one_lookup_is_under_way_at_a_time() -> None:
+    net = Network(22)
+    a, b = pair(net)
+    net.run_for(1)
+    net.dns_latency_s = 30
+    a.lookups.clear()
+    a.move_to("198.51.100.7")
+    b.crash()
+    for _ in range(40):
+        a.send(b, b"hello")
+        a.resolve(b)  # an application's look-up is another matter
+        net.run_for(0.1)
+    assert len([wanted for wanted in a.lookups if wanted.name == b.name]) == 1
+
+
+def test_dns_moves_no_mapping_by_itself() -> None:
+    """A lagging secondary, or a forger, must not cost a live peer."""
+    net = Network(23)
+    a, b = pair(net)
+    net.zone[b.name] = ELSEWHERE.host
+    tap = Tap(net)
+    a.resolve(b)
+    assert {t.destination for t in tap.from_host(a)} == {locator(b), ELSEWHERE}
+    net.run_for(2)
+    assert peer_at(a, b).mapping.current == locator(b)
+    assert net.run_until(lambda: a.can_reach(b)) < 0.1
+
+
+def test_a_dead_path_leads_to_challenges_then_dns_and_a_handshake() -> None:
+    net = Network(24)
+    a, b = pair(net)
+    net.run_for(5)
+    b.crash()
+    tap, start = Tap(net), net.now
+    a.send(b, b"hello")
+    net.run_for(1.3)
+    sealed = [t for t in tap.from_host(a) if bytes(t.payload[:4]) != bytes(4)]
+    assert len(sealed) == 1 + Policy().probes
+    assert len(tap.handshakes(a, HandshakeType.IK_INIT)) == 1
+    assert [wanted.reason for wanted in a.lookups if wanted.authoritative] == ["path is dead"]
+    assert net.now - start < 1.4
