@@ -195,7 +195,7 @@ def handle_path_response(peer: Peer, response: PathResponse, now: Instant) -> li
         return outputs + _move_to(peer, answered.locator, response.reports, now)
     if peer.outage_from is not None and peer.hints is None:
         return outputs + replay.begin(peer, response.reports, now)
-    return outputs + flush(peer, now)
+    return outputs + replay.go_on(peer, now)
 
 
 def _found_another_source(peer: Peer, answered: Answered) -> bool:
