@@ -6,6 +6,7 @@ sure that none is delivered twice. Nothing is sealed anew.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 
@@ -103,18 +104,16 @@ class Stash:
 
 
 class _Received:
-    """A report as a set of counters."""
+    """A report as a set of counters; a peer may write nonsense, but it costs no more than sense."""
 
     def __init__(self, report: Report) -> None:
-        self._base = report.base
-        self.highest = report.highest
-        self._lost: set[int] = set()
-        room = REPLAY_WINDOW
-        for offset, length in report.gaps:
-            # A peer may write nonsense, but not make us count for ever.
-            first, counted = self._base + offset, min(length, room)
-            room -= counted
-            self._lost.update(range(first, first + counted))
+        self._base, self.highest = report.base, report.highest
+        gaps = sorted(report.gaps)
+        self._first = [report.base + offset for offset, _ in gaps]
+        self._after = [report.base + offset + length for offset, length in gaps]
 
     def __contains__(self, counter: int) -> bool:
-        return counter < self._base or (counter <= self.highest and counter not in self._lost)
+        if not self._base <= counter <= self.highest:
+            return counter < self._base
+        gap = bisect_right(self._first, counter) - 1
+        return gap < 0 or counter >= self._after[gap]
