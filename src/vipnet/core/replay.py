@@ -23,14 +23,12 @@ def begin(peer: Peer, reports: Sequence[Report], now: Instant) -> list[Output]:
         return flush(peer, now)
     lost_since = min((at for at in (peer.outage_from, peer.current_heard) if at is not None), default=now)
     since = Instant(lost_since - max(2 * peer.rtt.rtt_s, policy.replay_margin_s))
+    if peer.replaying:
+        since = min(since, peer.replaying[0].sealed_at)  # found missing before, but not sent yet
     missing = peer.stash.missing(reports, path, since, now, peer.sessions.newest)
     peer.outage_from = None
     peer.dead = False
     peer.replaying = deque(missing)
-    if missing:
-        size_bytes = sum(len(sent.datagram) for sent in missing)
-        peer.host.count("replayed", len(missing))
-        peer.moves.note_replayed(peer.name, len(missing), size_bytes)
     return go_on(peer, now)
 
 
@@ -38,16 +36,19 @@ def go_on(peer: Peer, now: Instant) -> list[Output]:
     """The next step of a replay; what waited follows the last."""
     outputs: list[Output] = []
     policy = peer.host.policy
-    room_bytes = policy.replay_burst_bytes
+    room_bytes, waits = policy.replay_burst_bytes, False
     while peer.replaying and room_bytes > 0:
         datagram = peer.replaying[0].datagram
         path = peer.path(len(datagram))
         if path is None or path == peer.fallback:
-            return outputs  # goes on when the new path has proved itself
+            waits = True  # goes on when the new path has proved itself
+            break
         peer.replaying.popleft()
         room_bytes -= len(datagram)
         outputs.append(Transmit(datagram, path, peer.source_for(path)))
-    peer.replay_at = Instant(now + policy.replay_step_s) if peer.replaying else None
+    peer.replay_at = Instant(now + policy.replay_step_s) if peer.replaying and not waits else None
     if outputs:
         peer.liveness.sent_data(now)
+        peer.host.count("replayed", len(outputs))
+        peer.moves.note_replayed(peer.name, len(outputs), policy.replay_burst_bytes - room_bytes)
     return outputs + flush(peer, now)
