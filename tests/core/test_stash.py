@@ -1,0 +1,165 @@
+"""What a move lost is sent again, and nothing else; sealed datagrams are not kept for long."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.core.pairs import pair, peer_at
+from tests.core.test_session import make
+from tests.sim.network import Network
+
+from vipnet.core.stash import Sent, Stash, StashRoom
+from vipnet.crypto.replay import ReplayWindow
+from vipnet.policy import Policy
+from vipnet.types import Instant, Locator
+from vipnet.wire.control import Report
+
+OLD, NEW = Locator("192.0.2.1", 5847), Locator("198.51.100.7", 5847)
+START = Instant(1000.0)
+
+
+def filled(number: int, *, to: Locator = OLD, policy: Policy | None = None) -> tuple[Stash, list[Sent]]:
+    """A stash with NUMBER datagrams of one session, a millisecond apart."""
+    policy = policy or Policy()
+    stash, session, sent = Stash(policy, StashRoom(policy)), make(ours=True), []
+    for counter in range(number):
+        at = Instant(START + counter / 1000)
+        sent.append(Sent(session, counter, session.seal(b"packet", 1), to, at))
+        stash.keep(sent[-1])
+    return stash, sent
+
+
+def report(received: set[int], max_gaps: int = 64) -> Report:
+    window = ReplayWindow()
+    for counter in sorted(received):
+        window.mark(counter)
+    base, highest, gaps = window.report(max_gaps)
+    return Report(101, base, highest, gaps)
+
+
+@given(st.sets(st.integers(0, 99), min_size=1))
+def test_exactly_what_is_missing_goes_again_oldest_first(received: set[int]) -> None:
+    stash, sent = filled(100)
+    now = Instant(START + 0.2)
+    missing = stash.missing([report(received)], NEW, START, now, sent[0].session)
+    assert [entry.counter for entry in missing] == [n for n in range(100) if n not in received]
+
+
+@given(st.sets(st.integers(0, 99), min_size=1), st.integers(1, 5))
+def test_gaps_that_did_not_fit_the_report_count_as_received(received: set[int], max_gaps: int) -> None:
+    stash, sent = filled(100)
+    now = Instant(START + 0.2)
+    missing = stash.missing([report(received, max_gaps)], NEW, START, now, sent[0].session)
+    lost = [n for n in range(100) if n not in received]
+    assert [entry.counter for entry in missing] == lost[len(lost) - len(missing) :]
+
+
+def test_what_went_to_the_path_in_use_may_still_be_under_way() -> None:
+    stash, sent = filled(10, to=NEW)
+    missing = stash.missing([report({0, 1, 5})], NEW, START, Instant(START + 0.1), sent[0].session)
+    assert [entry.counter for entry in missing] == [2, 3, 4]
+
+
+def test_what_was_sealed_before_the_outage_is_not_its_loss() -> None:
+    stash, sent = filled(10)
+    since = Instant(START + 0.0045)
+    missing = stash.missing([report({0})], NEW, since, Instant(START + 0.1), sent[0].session)
+    assert [entry.counter for entry in missing] == [5, 6, 7, 8, 9]
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1)), max_size=128))
+def test_nonsense_in_a_report_costs_nothing(gaps: list[tuple[int, int]]) -> None:
+    stash, sent = filled(20)
+    nonsense = Report(101, 0, 2**63 - 1, tuple(gaps))
+    stash.missing([nonsense] * 4, NEW, START, Instant(START + 0.1), sent[0].session)
+
+
+def test_datagrams_are_kept_for_two_seconds() -> None:
+    stash, sent = filled(10)
+    late = Instant(START + 0.005 + Policy().stash_s)
+    missing = stash.missing([report({0})], NEW, START, late, sent[0].session)
+    assert [entry.counter for entry in missing] == [5, 6, 7, 8, 9]
+
+
+def test_a_stash_is_bounded_and_the_newest_stay() -> None:
+    size = len(make(ours=True).seal(b"packet", 1))
+    stash, sent = filled(10, policy=Policy(stash_bytes=4 * size))
+    missing = stash.missing([], NEW, START, Instant(START + 0.1), sent[0].session)
+    assert [entry.counter for entry in missing] == [6, 7, 8, 9]
+    assert stash.pushed_out == 6
+
+
+def test_idle_peers_give_the_common_room_back() -> None:
+    """Else a few that were busy once would leave nothing for all others."""
+    net = Network(1)
+    policy = Policy(stash_total_bytes=10_000)
+    a, b = pair(net, policy=policy)
+    c = net.host("c.example", policy=policy)
+    net.run_for(1)
+    net.run_until(lambda: a.can_reach(c))
+    for _ in range(100):
+        a.send(b, bytes(500))
+    assert a.node.host.stash_room.free_bytes < 1000
+    net.run_for(61)
+    assert a.node.host.stash_room.free_bytes == 10_000
+
+
+@pytest.mark.parametrize("to_both", [False, True])
+def test_a_replay_larger_than_the_grace_of_a_new_place_waits_for_its_proof_and_goes_on(to_both: bool) -> None:
+    net = Network(2, latency_s=0.05)
+    a, b = pair(net)
+    b.received.clear()
+    for number in range(400):
+        a.send(b, b"n%03d" % number + bytes(1000))
+    net.run_for(0.001)
+    b.move_to("203.0.113.9")
+    if to_both:
+        a.move_to("198.51.100.7")
+    net.run_for(2)
+    for number in range(400, 410):
+        a.send(b, b"n%03d" % number)
+    net.run_for(1)
+    assert sorted(int(body[1:4]) for body in b.received) == list(range(410))
+    assert not peer_at(a, b).replaying
+    assert peer_at(a, b).replay_at is None
+
+
+def test_no_deadline_stays_while_a_replay_waits() -> None:
+    """The second place is named while the replay to the first goes on step by step."""
+    net = Network(3, latency_s=0.05)
+    a, b = pair(net)
+    net.run_for(2)
+    b.received.clear()
+    for number in range(1000):
+        a.send(b, b"n%03d" % number + bytes(1000))
+    net.run_for(0.001)
+    b.move_to("203.0.113.9")
+    net.run_until(lambda: peer_at(a, b).replay_at is not None)
+    b.move_to("203.0.113.10")
+    net.run_for(3)
+    assert sorted(int(body[1:4]) for body in b.received) == list(range(1000))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_packet_is_lost_or_doubled_by_many_moves_of_both(seed: int) -> None:
+    random = Random(seed)
+    net = Network(seed, latency_s=0.02, jitter_s=0.004, duplication=0.1)
+    a, b = pair(net)
+    sent = 0
+    for turn in range(60):
+        for _ in range(random.randrange(30)):
+            a.send(b, b"n%d" % sent)
+            sent += 1
+            net.run_for(0.002)
+        if turn % 2:
+            a.move_to(net.new_address())
+        if turn % 3 == 0:
+            b.move_to(net.new_address())
+        net.run_for(random.choice((0.0, 0.01, 0.5)))
+    net.run_for(5)
+    numbers = sorted(int(body[1:]) for body in b.received if body[:1] == b"n")
+    assert numbers == list(range(sent))
+    assert peer_at(a, b).hints is None
