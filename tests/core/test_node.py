@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from msgspec import structs
 from tests.sim.network import Network, SimHost
 
 from vipnet.policy import Policy, paper_policy
@@ -257,3 +258,20 @@ def test_nothing_is_lost_and_nothing_doubled_by_a_move() -> None:
     expected = [number.to_bytes(4, "big") for number in range(sent)]
     assert sorted(a.received) == expected
     assert sorted(b.received) == expected
+
+
+def test_of_several_locators_that_answer_the_first_is_used() -> None:
+    """What DNS adds is probed; a peer that is where it was stays there."""
+    net = Network(seed=18)
+    a, b = pair(net)
+    net.run_for(1)
+    peer = a.node.peers[b.name]
+    at = peer.mapping.current
+    assert at is not None
+    elsewhere = structs.replace(at, host="198.51.100.99")
+    b.aliases.add(elsewhere)
+    found = structs.replace(net.result(b.name), addresses=(elsewhere.host,))
+    a.handle_lookup(found)
+    net.run_for(1)
+    assert elsewhere in peer.mapping.candidates()
+    assert peer.mapping.current == at

@@ -174,7 +174,7 @@ class Network:
         if source is None:
             return
         payload = bytes(transmit.payload)
-        receiver = next((host for host in self.hosts.values() if host.locator == target), None)
+        receiver = next((host for host in self.hosts.values() if host.is_at(target)), None)
         name = receiver.name if receiver is not None else str(target)
         label = f"{len(payload)} bytes" if payload[:4] != bytes(4) else f"handshake {payload[5]}"
         lost = self.random.random() < self.loss or frozenset((source.host, target.host)) in self.blocked
@@ -188,7 +188,7 @@ class Network:
 
     def _arrive(self, payload: bytes, source: Locator, target: Locator) -> None:
         for host in list(self.hosts.values()):
-            if host.locator == target and host.up:
+            if host.is_at(target) and host.up:
                 host.handle_datagram(payload, source)
 
     def publish(self, name: Fqdn, address: str) -> None:
@@ -248,6 +248,7 @@ class SimHost:
         self.disk = Disk()
         self.up = False
         self.locator: Locator | None = None
+        self.aliases: set[Locator] = set()  # where it can be reached besides
         self.received: deque[bytes] = deque()
         self.icmp: list[bytes] = []
         self.moves: dict[int, MoveReport] = {}
@@ -259,6 +260,9 @@ class SimHost:
         self.refused: dict[str, int] = {}
         self._serial = count()
         self._probes: dict[Fqdn, tuple[int, Instant]] = {}
+
+    def is_at(self, locator: Locator) -> bool:
+        return locator == self.locator or locator in self.aliases
 
     # --- life
 

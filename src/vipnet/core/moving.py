@@ -182,7 +182,13 @@ def handle_path_response(peer: Peer, response: PathResponse, now: Instant) -> li
         return []
     peer.rtt.sample(answered.rtt_s)
     outputs: list[Output] = [PathAnswered(peer.name, answered.locator, answered.rtt_s)]
-    if answered.locator in peer.mapping.locators:
+    listed = answered.locator in peer.mapping.locators
+    if answered.sent_at == peer.settled and not (
+        listed and peer.mapping.current not in peer.mapping.locators
+    ):
+        return outputs  # of several that were asked at once the first to answer is used
+    peer.settled = answered.sent_at
+    if listed:
         peer.listed_answered_at = now
     elif peer.listed_answered_at is not None and now - peer.listed_answered_at < _LISTED_WINS_S:
         return outputs

@@ -14,10 +14,11 @@ _VALID_S = 5.0  # an answer that takes longer proves nothing of the path now
 
 
 class Answered(Struct, frozen=True):
-    """LOCATOR was challenged from our address `source` and answered after `rtt_s` seconds."""
+    """LOCATOR was challenged at `sent_at` from our address `source` and answered after `rtt_s` seconds."""
 
     locator: Locator
     source: str | None
+    sent_at: Instant
     rtt_s: float
 
 
@@ -40,4 +41,4 @@ class Challenges:
         locator, source, sent_at = self._sent.pop(data, (None, None, now))
         if locator is None or now - sent_at > _VALID_S:
             return None
-        return Answered(locator, source, now - sent_at)
+        return Answered(locator, source, sent_at, now - sent_at)

@@ -86,6 +86,7 @@ class Peer:
         self.dead = False  # nothing gets through: packets wait, unsealed
         self.probed: dict[Locator, Instant] = {}  # unlisted sources that were challenged, and when
         self.listed_answered_at: Instant | None = None
+        self.settled: Instant | None = None  # challenges of this instant have had their first answer
         self.rx_bytes = self.tx_bytes = 0
 
     @property
