@@ -55,6 +55,7 @@ class House:
         self.bound: list[LookupResult] = []
         self.reachable = True
         self.handshake_s = 0.0
+        self.asked = trio.Event()  # for a binding
         patterns: dict[str, Any] = {key: tuple(map(NamePattern, names)) for key, names in dns_config.items()}
         self.service = NameService(
             own_name=A,
@@ -70,6 +71,7 @@ class House:
 
     async def bind(self, found: LookupResult) -> Token:
         self.bound.append(found)
+        self.asked.set()
         await trio.sleep(self.handshake_s)
         if not self.reachable:
             raise UnreachableError(f"{found.name} does not answer at 192.0.2.2:5847")
@@ -251,6 +253,41 @@ def test_a_handshake_that_takes_too_long_is_servfail() -> None:
         house.handshake_s = 1000
         assert "has not answered within 0.1 s" in reason(await house.ask(B))
         assert house.service.counters["dns_unreachable"] == 1
+
+    house.run(main)
+
+
+def test_who_asks_late_in_a_vain_attempt_is_not_failed_with_it() -> None:
+    house = House()
+
+    async def main() -> None:
+        house.reachable, house.handshake_s = False, 0.3
+        first: list[str] = []
+
+        async def ask_first() -> None:
+            first.append(reason(await house.ask(B)))
+            house.reachable = True  # just after
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask_first)
+            await house.asked.wait()
+            assert data(await house.ask(B)) == ["1 A 242.0.0.2"]
+        assert first == ["b.vipip.test does not answer at 192.0.2.2:5847"]
+        assert len(house.bound) == 2
+
+    house.run(main)
+
+
+def test_who_asks_late_does_not_wait_for_more_than_its_time() -> None:
+    house = House(timeout_s=0.3)
+
+    async def main() -> None:
+        house.handshake_s = 1000
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(house.ask, B)
+            await house.asked.wait()
+            assert "has not answered within 0.3 s" in reason(await house.ask(B))
+            assert len(house.bound) <= 2
 
     house.run(main)
 

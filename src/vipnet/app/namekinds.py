@@ -87,7 +87,23 @@ class NameKinds:
         token = self._own_token() if name == self._own_name else self._known(name)
         if token is not None:
             return token
-        return await self._bindings.share(name, partial(self._contact, name, found))
+        began = False
+
+        async def contact() -> Token:
+            nonlocal began
+            began = True
+            return await self._contact(name, found)
+
+        patience = trio.CancelScope(deadline=trio.current_time() + self._timeout_s)
+        try:
+            return await self._bindings.share(name, contact)
+        except UnreachableError:
+            if began:
+                raise
+            # That attempt was older than this question, whose time is not over.
+            with patience:
+                return await self._bindings.share(name, contact)
+            raise
 
     async def _ask_capability(self, name: Fqdn) -> Capability:
         while True:
