@@ -23,6 +23,9 @@ def begin(peer: Peer, reports: Sequence[Report], now: Instant) -> list[Output]:
         return flush(peer, now)
     lost_since = min((at for at in (peer.outage_from, peer.current_heard) if at is not None), default=now)
     since = Instant(lost_since - max(2 * peer.rtt.rtt_s, policy.replay_margin_s))
+    for sent_at, oldest in reversed(peer.resent):
+        if sent_at >= since:
+            since = min(since, oldest)  # a replay may have been lost like what it brings again
     if peer.replaying:
         since = min(since, peer.replaying[0].sealed_at)  # found missing before, but not sent yet
     missing = peer.stash.missing(reports, path, since, now, peer.sessions.newest)
@@ -38,12 +41,14 @@ def go_on(peer: Peer, now: Instant) -> list[Output]:
     policy = peer.host.policy
     room_bytes, waits = policy.replay_burst_bytes, False
     while peer.replaying and room_bytes > 0:
-        datagram = peer.replaying[0].datagram
+        datagram, sealed_at = peer.replaying[0].datagram, peer.replaying[0].sealed_at
         path = peer.path(len(datagram))
         if path is None or path == peer.fallback:
             waits = True  # goes on when the new path has proved itself
             break
         peer.replaying.popleft()
+        if not outputs:
+            peer.resent.append((now, sealed_at))
         room_bytes -= len(datagram)
         outputs.append(Transmit(datagram, path, peer.source_for(path)))
     peer.replay_at = Instant(now + policy.replay_step_s) if peer.replaying and not waits else None
