@@ -143,6 +143,27 @@ def test_no_deadline_stays_while_a_replay_waits() -> None:
     assert sorted(int(body[1:4]) for body in b.received) == list(range(1000))
 
 
+def test_a_replay_that_the_next_move_loses_is_sent_again() -> None:
+    net = Network(4, latency_s=0.1)
+    a, b = pair(net)
+    net.run_for(1)
+    a.move_to("198.51.100.6")
+    net.run_for(0.5)
+    a.received.clear()
+    for number in range(5):
+        b.send(a, b"n%d" % number)
+    for number in range(60):  # B hears A nearly all the time
+        net.at(0.01 * number, lambda: a.send(b, b"and more"))
+    net.run_for(0.001)
+    a.move_to("198.51.100.7")
+    # The second place within a second has to prove itself before it gets a replay.
+    net.run_until(lambda: b.node.host.counters.get("replayed", 0) == 5, limit_s=0.5)
+    net.run_for(0.05)
+    a.move_to("198.51.100.8")
+    net.run_for(2)
+    assert sorted(a.received) == [b"n%d" % number for number in range(5)]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_no_packet_is_lost_or_doubled_by_many_moves_of_both(seed: int) -> None:
     random = Random(seed)

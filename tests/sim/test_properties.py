@@ -17,7 +17,7 @@ from vipnet.core import session
 from vipnet.crypto.transport import Cipher, SealingKey
 from vipnet.types import Fqdn, Token
 
-QUIET_LIMIT_S = 15.0  # virtual; the longest gap between attempts is 6.25 s, and each end may be in one
+QUIET_LIMIT_S = 20.0  # virtual; the longest gap between attempts is 6.25 s, and each end may be in one
 _HAPPENS = {  # how often, relatively
     "talk": 5,
     "move": 2,
