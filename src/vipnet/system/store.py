@@ -129,7 +129,7 @@ class Store:
                     bindings=self._rows("binding", StoreBinding),
                     quarantine=self._rows("quarantine", StoreQuarantine),
                 )
-            except (ValueError, TypeError) as error:  # msgspec's are ValueErrors
+            except (msgspec.MsgspecError, ValueError, TypeError) as error:
                 raise sqlite3.DatabaseError(str(error)) from None
 
     def _rows(self, table: str, kind: type[Row]) -> list[Row]:
