@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from vipnet.policy import Policy
 
+_ROUGH_MAX_S = 1.0
+
 
 class RttEstimator:
     """Smoothed RTT and its variation, seconds; `policy.initial_rtt_s` before the first sample."""
@@ -17,6 +19,8 @@ class RttEstimator:
     def rough_sample(self, rtt_s: float) -> None:
         """Time an answer that may have taken its author a while: better than nothing, no more."""
         if self._rough:
+            # A path that dies before the first clean sample must not be believed in for long.
+            rtt_s = min(rtt_s, _ROUGH_MAX_S)
             self.srtt_s, self._variation_s = rtt_s, rtt_s / 2
 
     def sample(self, rtt_s: float) -> None:
