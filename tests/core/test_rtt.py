@@ -31,8 +31,10 @@ def test_later_samples_are_smoothed() -> None:
 def test_a_rough_sample_holds_until_a_clean_one_comes() -> None:
     """The responder of a handshake may ask DNS before it answers."""
     rtt = RttEstimator(Policy())
-    rtt.rough_sample(1.5)
-    assert rtt.rtt_s == 1.5
+    rtt.rough_sample(0.5)
+    assert rtt.rtt_s == 0.5
+    rtt.rough_sample(60.0)
+    assert rtt.rtt_s == 1.0  # not for so long that a dead path would go unnoticed
     rtt.sample(0.02)
     assert rtt.rtt_s == 0.02
     rtt.rough_sample(1.5)
