@@ -275,3 +275,25 @@ def test_of_several_locators_that_answer_the_first_is_used() -> None:
     net.run_for(1)
     assert elsewhere in peer.mapping.candidates()
     assert peer.mapping.current == at
+
+
+def test_another_key_in_dns_is_a_warning_and_changes_nothing() -> None:
+    """A forged TXT record must not cut off a known peer."""
+    net = Network(seed=19)
+    a, b = pair(net)
+    forged = structs.replace(net.result(b.name), key=a.public_key[::-1])
+    a.handle_lookup(forged)
+    a.handle_lookup(forged)
+    assert [event.name for event in a.logs if event.level == "warning"] == ["trust.dns_has_another_key"]
+    assert a.node.peers[b.name].key == b.public_key
+    meet(net, a, b)
+
+
+def test_dns_makes_trust_on_first_use_stronger_and_nothing_weaker() -> None:
+    net = Network(seed=20)
+    a, b = pair(net)
+    peer = a.node.peers[b.name]
+    for before, after in (("tofu", "dns"), ("pinned", "pinned"), ("dnssec", "dnssec")):
+        peer.remember(trust=before)
+        a.handle_lookup(net.result(b.name))
+        assert peer.known.trust == after

@@ -70,7 +70,11 @@ def _partner(line: PartnerMove) -> dict[str, Any]:
 
 def counters(node: Node, *others: Counter[str]) -> dict[str, int]:
     """What was counted since the start, from everywhere."""
-    total: Counter[str] = Counter(token_refused=node.host.space.refused)
+    total: Counter[str] = Counter(
+        token_refused=node.host.space.refused,
+        backlog_refused=sum(peer.backlog.refused for peer in node.peers.values()),
+        stash_pushed_out=sum(peer.stash.pushed_out for peer in node.peers.values()),
+    )
     total.update(node.host.counters)
     for other in others:
         total.update(other)

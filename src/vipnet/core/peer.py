@@ -75,6 +75,7 @@ class Peer:
         self.last_traffic: Instant | None = None
         self.wanted_until: Instant | None = None  # an application waits for the token
         self.lookup_under_way = False
+        self.other_key: PublicKey | None = None  # that DNS has, and was warned of
         self.renewing = False  # the lease ran out and DNS was asked once
         self.moved_at: Instant | None = None  # our move, until data of the peer arrives again
         self.data_heard: Instant | None = None  # last packet of an application of the peer
