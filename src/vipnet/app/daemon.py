@@ -83,13 +83,15 @@ class Daemon:
                 "set another subnet, the same on all your devices"
             )
         self._resolv_conf = leftovers.resolv_conf(config)
+        # What a crash has left, and however this run ends.
         self._resolv_conf.restore()
+        held.callback(self._resolv_conf.restore)
         self._store = held.enter_context(contextlib.closing(Store(config.state_dir / _STORE_NAME)))
         sockets = UdpSockets(config.transport.port, dscp=config.transport.dscp)
         held.enter_context(contextlib.closing(sockets))
         # Before tun0: without it a packet to a token would leave in clear while there is no tun0.
         routes.install_unreachable(config.tun.subnet)
-        self._keep_unreachable = False
+        self._started = self._stopping = False
         held.callback(self._remove_unreachable)
         tun = held.enter_context(contextlib.closing(TunDevice(config.tun.interface, config.tun.mtu)))
 
@@ -122,7 +124,7 @@ class Daemon:
         self._resolver = Resolver(config.dns.listen, self.names.answer)
         publisher = None if publisher_key is None else self._make_publisher(publisher_key)
         self.publishing = PublishLoop(publisher, self._desired, published=self._handle_published)
-        self._resolver_up = self._in_dns = self._stopping = self._was_ready = False
+        self._resolver_up = self._in_dns = self._was_ready = False
         self._dns_ms: dict[int, float] = {}
         self._nursery: trio.Nursery | None = None
 
@@ -173,43 +175,37 @@ class Daemon:
             self._nursery = nursery
             nursery.start_soon(self._stop_on_signal, nursery.cancel_scope)
             await nursery.start(self.engine.run)
-            await nursery.start(self._resolver.run)
-            self._resolver_up = True
-            if self.config.dns.hook != "none":
-                self._resolv_conf.take()
-            updates, news = trio.open_memory_channel[netwatch.Underlay](16)
-            ignore = frozenset({self.config.tun.interface})
-            await nursery.start(netwatch.watch, updates, ignore, self.config.transport.interfaces)
-            nursery.start_soon(self._follow_network, news)
-            nursery.start_soon(self.publishing.run)
-            for peer in self.config.peers:
-                nursery.start_soon(self._look_up_listed, peer)
-            operations = Operations(
-                self.config,
-                engine=self.engine,
-                names=self.names,
-                resolver=self._resolver,
-                publishing=self.publishing,
-                state=lambda: self.state,
-                dns_ms=self._dns_ms,
-                stop=self._stop,
-            )
-            # From here on a crash leaves the unreachable route: that is what it is for.
-            self._keep_unreachable = True
-            with self._given_back():
-                await nursery.start(serve_control, self.config.run_dir / SOCKET_NAME, operations.handlers)
+            try:
+                await self._start_parts(nursery)
                 log.info("daemon.started", extra={"host": self.config.name, "token": str(self.own_token())})
                 await trio.sleep_forever()
+            finally:
+                self.engine.close()
 
-    @contextlib.contextmanager
-    def _given_back(self) -> Iterator[None]:
-        """However the tree ends, names are looked up again as before; the route goes only in peace."""
-        try:
-            yield
-        finally:
-            self._keep_unreachable = not self._stopping
-            self.engine.close()
-            self._resolv_conf.restore()
+    async def _start_parts(self, nursery: trio.Nursery) -> None:
+        await nursery.start(self._resolver.run)
+        self._resolver_up = True
+        if self.config.dns.hook != "none":
+            self._resolv_conf.take()
+        updates, news = trio.open_memory_channel[netwatch.Underlay](16)
+        ignore = frozenset({self.config.tun.interface})
+        await nursery.start(netwatch.watch, updates, ignore, self.config.transport.interfaces)
+        nursery.start_soon(self._follow_network, news)
+        nursery.start_soon(self.publishing.run)
+        for peer in self.config.peers:
+            nursery.start_soon(self._look_up_listed, peer)
+        operations = Operations(
+            self.config,
+            engine=self.engine,
+            names=self.names,
+            resolver=self._resolver,
+            publishing=self.publishing,
+            state=lambda: self.state,
+            dns_ms=self._dns_ms,
+            stop=self._stop,
+        )
+        await nursery.start(serve_control, self.config.run_dir / SOCKET_NAME, operations.handlers)
+        self._started = True
 
     async def _follow_network(self, news: trio.MemoryReceiveChannel[netwatch.Underlay]) -> None:
         async for underlay in news:
@@ -305,7 +301,8 @@ class Daemon:
         scope.cancel()
 
     def _remove_unreachable(self) -> None:
-        if not self._keep_unreachable:
+        """After a start that failed and in peace; a crash leaves it: that is what it is for."""
+        if self._stopping or not self._started:
             routes.remove_unreachable(self.config.tun.subnet)
 
 

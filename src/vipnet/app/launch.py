@@ -48,8 +48,7 @@ def run_lock(run_dir: Path) -> Iterator[None]:
         run_dir.mkdir(parents=True, exist_ok=True)
         lock = os.open(run_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        reason = f"run_dir = {run_dir}: {error.strerror}"
-        raise HostError(f"{reason}; vipnet runs as root, or set run_dir to a directory of yours") from None
+        raise _run_dir_refused(run_dir, error) from None
     try:
         try:
             fcntl.fcntl(lock, fcntl.F_OFD_SETLK, _WHOLE_FILE)
@@ -62,6 +61,13 @@ def run_lock(run_dir: Path) -> Iterator[None]:
         os.ftruncate(lock, 0)
     finally:
         os.close(lock)
+
+
+def _run_dir_refused(run_dir: Path, error: OSError) -> HostError:
+    reason = "not a directory" if isinstance(error, FileExistsError) else error.strerror
+    return HostError(
+        f"run_dir = {run_dir}: {reason}; vipnet runs as root, or set run_dir to a directory of yours"
+    )
 
 
 def running_pid(run_dir: Path) -> int | None:
@@ -98,7 +104,7 @@ def start(config_path: Path, *, within_s: float = READY_S) -> bool:
     """Have a daemon that is ready; return True when there was none before.
 
     Raise NotReadyError, which names the missing part, when it runs and is not ready
-    after WITHIN_S; its own reason when it cannot start.
+    after WITHIN_S, or a part of it is refused for good; its own reason when it cannot start.
     """
     config = load_config(config_path)
     run_dir = config.run_dir
@@ -118,6 +124,8 @@ def start(config_path: Path, *, within_s: float = READY_S) -> bool:
             if running_pid(run_dir) is None:
                 raise _start_failure(child.returncode, run_dir / LOG_NAME)
             child = None  # another `up` was faster
+        if status is not None and status["publish"]["state"] == "refused":
+            raise NotReadyError(f"running, but not ready: {missing_part(status)}")  # waiting would not help
         if time.monotonic() > deadline:
             raise NotReadyError(f"running, but not ready after {within_s:g} s: {missing_part(status)}")
         time.sleep(_POLL_S)
@@ -131,7 +139,7 @@ def _spawn(config_path: Path, run_dir: Path) -> subprocess.Popen[bytes]:
             path.replace(path.with_suffix(".log.1"))  # the run before: it may have crashed
         log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
     except OSError as error:
-        raise HostError(f"{path}: {error.strerror}; vipnet is started as root: use sudo") from None
+        raise _run_dir_refused(run_dir, error) from None
     try:
         return subprocess.Popen(
             [*_PROGRAM, "run", "--config", str(config_path.absolute())],

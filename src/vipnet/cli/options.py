@@ -21,7 +21,8 @@ def config_option(command: _Command) -> _Command:
         envvar="VIPNET_CONFIG",
         default=DEFAULT_CONFIG,
         show_default=True,
-        type=click.Path(path_type=Path, dir_okay=False),
+        # Whether it can be read, load_config finds out, and says the mend.
+        type=click.Path(path_type=Path, dir_okay=False, readable=False),
         metavar="FILE",
         help="Configuration; also VIPNET_CONFIG.",
     )(command)
