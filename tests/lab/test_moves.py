@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 
@@ -7,11 +8,14 @@ import msgspec
 import pytest
 from tests.lab.wires import inside, reaches, wires
 from tests.schema import hold
+from tests.support import need_program
 
 from vipnet.errors import ConfigError, HostError
+from vipnet.lab import namespaces
 from vipnet.lab.layout import Lan, Layout
 from vipnet.lab.moves import Change, Kind, LabMove, carry_out, plan_move
 from vipnet.lab.topology import nics
+from vipnet.policy import DEFAULT_PORT
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +135,34 @@ def test_a_black_hole_is_not_an_event(layout: Layout) -> None:
 def test_a_black_hole_may_end_by_itself(layout: Layout) -> None:
     carry_out([plan_move(layout, "a", "blackhole", ends=True)], 10.0)
     assert reaches(layout, "a", "10.201.1.1")
+
+
+def test_a_nat_gives_another_source_port_each_time(layout: Layout) -> None:
+    need_program("nft")
+
+    def port_seen() -> int:
+        """Of a datagram from a to b and back."""
+        with namespaces.inside(layout.netns("b")):
+            b = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with namespaces.inside(layout.netns("a")):
+            a = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with a, b:
+            for sock in (a, b):
+                sock.bind(("", DEFAULT_PORT))
+                sock.settimeout(5)
+            a.sendto(b"out", ("10.201.2.20", DEFAULT_PORT))
+            data, source = b.recvfrom(100)
+            b.sendto(b"back", source)
+            assert (data, a.recv(100)) == (b"out", b"back")
+            return int(source[1])
+
+    ports = [port_seen()]
+    for _ in range(2):
+        (done,) = move(layout, "a", kind="nat")
+        assert done.before == done.after == "10.201.1.10"
+        ports.append(port_seen())
+    assert ports[0] == DEFAULT_PORT
+    assert len(set(ports)) == 3
 
 
 def test_ipv6_needs_a_lab_that_has_it(layout: Layout) -> None:

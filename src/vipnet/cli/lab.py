@@ -10,7 +10,7 @@ import click
 
 from vipnet.cli.options import json_option
 
-_Kind = Literal["switch", "readdress", "add", "remove", "blackhole", "family"]
+_Kind = Literal["switch", "readdress", "add", "remove", "nat", "blackhole", "family"]
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
 
@@ -99,8 +99,9 @@ def move(
     """Change the place of HOST, or of a and b at once (`both`), and print what was done as JSON.
 
     switch: the other LAN instead of this one. readdress: another address on the
-    same LAN. add, remove: one LAN more or less. blackhole: the LAN swallows all,
-    until the next time. family: IPv4 to IPv6 and back (lab up --ipv6).
+    same LAN. add, remove: one LAN more or less. nat: another source port, as when
+    a NAT forgets; needs nft. blackhole: the LAN swallows all, until the next time.
+    family: IPv4 to IPv6 and back (lab up --ipv6).
     """
     import msgspec
 

@@ -18,6 +18,7 @@ from msgspec import Struct, field
 
 from vipnet.errors import ConfigError, HostError
 from vipnet.lab.layout import LANS, ROUTER, Family, LabHost, Lan, Layout
+from vipnet.lab.nat import rebinding, run_nft
 from vipnet.lab.topology import (
     Nic,
     explain_failure,
@@ -31,7 +32,7 @@ from vipnet.lab.topology import (
     route_command,
 )
 
-Kind = Literal["switch", "readdress", "add", "remove", "blackhole", "family"]
+Kind = Literal["switch", "readdress", "add", "remove", "nat", "blackhole", "family"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 _PING: Final = "link show dev lo"  # ip answers it with one line, once all before is done
@@ -60,6 +61,7 @@ class Change(Struct, frozen=True):
     after: str | None
     leave: tuple[str, ...]
     join: tuple[str, ...]
+    nft: str | None = None  # a script for nft instead of commands for ip
 
 
 # --- what is to be done
@@ -78,6 +80,7 @@ def plan_move(
         "readdress": _readdress,
         "add": _add,
         "remove": _remove,
+        "nat": _nat,
         "blackhole": _blackhole,
         "family": _family,
     }
@@ -147,6 +150,12 @@ def _remove(layout: Layout, host: LabHost, lan: Lan | None) -> Change:
     return Change(host.label, layout.netns(host.label), _first(nic), None, commands, ())
 
 
+def _nat(layout: Layout, host: LabHost, lan: Lan | None) -> Change:
+    """Another source port for the host's datagrams, as when a NAT forgets; no event tells."""
+    address = _first(_one_nic(layout, host, lan, "nat"))
+    return Change(host.label, layout.netns(host.label), address, address, (), (), rebinding())
+
+
 def _blackhole(layout: Layout, host: LabHost, lan: Lan | None) -> Change:
     """The LAN swallows what the host sends, and no event tells; the next time it is whole again."""
     nic = _one_nic(layout, host, lan, "blackhole")
@@ -212,6 +221,8 @@ def carry_out(changes: Sequence[Change], down_ms: float | None = None) -> list[L
 
     Raise HostError.
     """
+    if any(change.nft for change in changes):
+        return [_rebind(change) for change in changes]
     with contextlib.ExitStack() as stack:
         batches = [stack.enter_context(_Batch(change.netns)) for change in changes]
         events = []
@@ -233,6 +244,12 @@ def carry_out(changes: Sequence[Change], down_ms: float | None = None) -> list[L
             LabMove(change.host, change.before, change.after, event_ns, batch.done_ns)
             for change, event_ns, batch in zip(changes, events, batches, strict=True)
         ]
+
+
+def _rebind(change: Change) -> LabMove:
+    event_ns = time.monotonic_ns()
+    run_nft(change.netns, change.nft or "")
+    return LabMove(change.host, change.before, change.after, event_ns, time.monotonic_ns())
 
 
 class _Batch:
