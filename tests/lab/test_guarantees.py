@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,6 +28,9 @@ OURS = "nameserver 127.0.0.47"
 HANDSHAKE = bytes(4)  # what a datagram begins with that is not sealed
 
 
+APPLICATION_S = 120.0
+
+
 class Application:
     """A process on a host that prints lines; it ends with the test."""
 
@@ -38,16 +42,20 @@ class Application:
             text=True,
             bufsize=1,
         )
+        # A bound against hanging: whoever waits for a line gets the end instead.
+        self._limit = threading.Timer(APPLICATION_S, self._process.kill)
 
     def __enter__(self) -> Self:
+        self._limit.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._limit.cancel()
         self._process.kill()
         self._process.communicate()
 
     def line(self) -> str:
-        """The next line, waited for; pytest's own time limit is the bound."""
+        """The next line, waited for."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, f"it has ended: {self._process.wait(COMMAND_S)}"
@@ -236,8 +244,9 @@ def test_a_killed_daemon_leaks_nothing_and_comes_back_the_same(new_lab: LabFacto
         assert TUN not in lab.on("a", "ip", "link").stdout
         assert "240.0.0.0/4" not in lab.on("a", "ip", "route", "show", "table", "all").stdout
         # It is the route that held them back: without it, the same packets are on the wire.
-        with sniffing(lab, tmp_path, *LANS) as capture:
-            shouting.lines_until("ok 100")
+        # One of its own: of the other, lines from before the capture may be waiting to be read.
+        with sniffing(lab, tmp_path, *LANS) as capture, Application(lab, "a", "shout", peer) as again:
+            again.lines_until("ok 100")
         assert to_tokens(capture)
 
 
