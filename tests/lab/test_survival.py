@@ -35,7 +35,7 @@ def test_applications_survive_moves(
     survive(new_lab(), tmp_path, figure, movers)
 
 
-@pytest.mark.long
+@pytest.mark.stack
 def test_applications_survive_moves_as_in_the_paper(
     new_lab: LabFactory, tmp_path: Path, figure: Figure
 ) -> None:
@@ -43,7 +43,7 @@ def test_applications_survive_moves_as_in_the_paper(
     survive(new_lab("--profile", "paper"), tmp_path, figure, _SHORT_ROW)
 
 
-@pytest.mark.long
+@pytest.mark.stack
 @pytest.mark.parametrize(
     ("kind", "movers"),
     [
