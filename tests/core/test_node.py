@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network
+
 from msgspec import structs
 from tests.sim.network import Network, SimHost
 
@@ -297,3 +299,19 @@ def test_dns_makes_trust_on_first_use_stronger_and_nothing_weaker() -> None:
         peer.remember(trust=before)
         a.handle_lookup(net.result(b.name))
         assert peer.known.trust == after
+
+
+def test_a_token_that_gets_in_the_way_of_the_host_is_given_up() -> None:
+    """The host has come into a network that is inside the token subnet."""
+    net = Network(seed=21)
+    a, b = pair(net)
+    token = a.token_of(b)
+    assert token is not None
+    a._carry_out(a.node.handle_host_networks((IPv4Network(token),), net.now))
+    assert any(event.name == "binding.revoked" for event in a.logs)
+    net.run_for(2)
+    meet(net, a, b)
+    assert a.token_of(b) not in (None, token)
+    binding = b.node.peers[a.name].binding
+    assert binding is not None
+    assert binding.local_token == a.token_of(b)

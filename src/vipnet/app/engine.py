@@ -9,6 +9,7 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from ipaddress import IPv4Network
 from typing import Final
 
 import trio
@@ -134,6 +135,10 @@ class Engine:
         self._sockets.use_interfaces({address.host: address.index for address in underlay.addresses})
         self.emit(self.node.handle_locators(locators, underlay.cause, self._now()))
         return self.node.host.locators
+
+    def handle_host_networks(self, networks: tuple[IPv4Network, ...]) -> None:
+        """These networks of the host lie inside the token subnet."""
+        self.emit(self.node.handle_host_networks(networks, self._now()))
 
     def tell(self, result: LookupResult) -> None:
         """Something more is known of where a peer is."""

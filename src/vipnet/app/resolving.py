@@ -12,7 +12,7 @@ from msgspec import Struct, to_builtins
 
 from vipnet.core.outputs import LookupResult
 from vipnet.errors import LookupFailedError, UnreachableError
-from vipnet.system.lookup import Capability, Lookup
+from vipnet.system.lookup import Capability, Lookup, result_of
 from vipnet.types import Fqdn, Token
 
 
@@ -88,11 +88,4 @@ async def ask_dns(steps: Resolution, lookup: Lookup, name: Fqdn) -> LookupResult
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask_addresses)
         nursery.start_soon(ask_capability)
-    record = capability.record if capability else None
-    return LookupResult(
-        name,
-        addresses or (),
-        key=record.key if record else None,
-        port=record.port if record else None,
-        failed=addresses is None or capability is None,
-    )
+    return result_of(name, addresses, capability)

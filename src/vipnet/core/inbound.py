@@ -118,6 +118,7 @@ def _handle_close(peer: Peer, session: Session, message: Close) -> list[Output]:
     if peer.sessions.newest is not None:
         return []
     peer.liveness.reset()
+    peer.negotiation.suspend()
     peer.hints = None
     peer.stash.clear()
     return [LogEvent("session.closed", {"peer": peer.name, "reason": message.reason})]

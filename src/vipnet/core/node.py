@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
+from ipaddress import IPv4Network
 from itertools import count
 
 from vipnet.core import binding, handshakes, inbound, moving, outbound, replay
@@ -122,6 +123,18 @@ class Node:
                 contact.initiator.begin(now)
                 self._reschedule(contact)
         return [*self._finish(outputs, now), self.host.clock]
+
+    def handle_host_networks(self, networks: tuple[IPv4Network, ...], now: Instant) -> list[Output]:
+        """The host has addresses inside the token subnet: tokens in their way are given up."""
+        self.host.space.set_host_networks(networks)
+        outputs: list[Output] = []
+        for conflict in self.host.space.conflicts():
+            peer = self.peers.get(conflict.name)
+            if peer is not None:
+                step = peer.negotiation.revoke(self.host.unix_s, now)
+                outputs += binding.apply(peer, step, now)
+                self._reschedule(peer)
+        return self._finish(outputs, now)
 
     def _handle_path_event(self, now: Instant) -> list[Output]:
         outputs: list[Output] = []

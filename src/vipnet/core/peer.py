@@ -104,11 +104,6 @@ class Peer:
         """The pair of tokens that applications may see."""
         return self.negotiation.binding
 
-    @property
-    def away(self) -> bool:
-        """Whether nothing was heard within the lease (or ever)."""
-        return self.sessions.newest is None
-
     def active(self, now: Instant) -> bool:
         """Whether there was traffic during the last T seconds (paper section 3.2)."""
         return self.last_traffic is not None and now - self.last_traffic < self.host.policy.lease_s

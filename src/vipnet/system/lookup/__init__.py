@@ -37,7 +37,7 @@ from vipnet.system.lookup.question import (
 from vipnet.system.lookup.shared import SharedCalls
 from vipnet.types import Fqdn, Locator
 
-__all__ = ["Capability", "Lookup", "SharedCalls", "has_route"]
+__all__ = ["Capability", "Lookup", "SharedCalls", "has_route", "result_of"]
 
 TIMEOUT_S: Final = 3.0  # of one of our questions, with all its retries
 PASS_ON_TIMEOUT_S: Final = 5.0  # of an application's question: as long as its stub waits (resolv.conf(5))
@@ -165,14 +165,7 @@ class Lookup:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(ask_addresses)
                 nursery.start_soon(ask_capability)
-        record = capability.record if capability else None
-        return LookupResult(
-            name,
-            addresses or (),
-            key=record.key if record else None,
-            port=record.port if record else None,
-            failed=addresses is None or capability is None,
-        )
+        return result_of(name, addresses, capability)
 
     async def _resolve(self, name: str, rdtype: RdataType) -> dns.message.Message:
         """Ask the network's resolvers a question of our own."""
@@ -211,6 +204,18 @@ class Lookup:
     def _no_answer(self) -> LookupFailedError:
         servers = ", ".join(str(server) for server in self._usable()) or "any name server"
         return LookupFailedError(f"no answer from {servers}")
+
+
+def result_of(name: Fqdn, addresses: tuple[str, ...] | None, capability: Capability | None) -> LookupResult:
+    """What is known of NAME; None: that question was not answered."""
+    record = capability.record if capability else None
+    return LookupResult(
+        name,
+        addresses or (),
+        key=record.key if record else None,
+        port=record.port if record else None,
+        failed=addresses is None or capability is None,
+    )
 
 
 async def _addresses(resolve: Resolve, name: Fqdn) -> tuple[str, ...]:
