@@ -45,17 +45,26 @@ def test_files_cover_the_machine_s_own_and_only_there(tmp_path: Path) -> None:
     assert Path("/etc/hosts").read_bytes() == machine
 
 
-def test_a_file_that_cannot_be_covered_is_said(tmp_path: Path) -> None:
+def test_a_file_that_the_machine_does_not_have_is_not_made(tmp_path: Path) -> None:
     (tmp_path / "no-such-file-of-vipnet").touch()
     with wires() as layout:
         command = enter_command(layout.netns("a"), tmp_path, ["true"])
+        assert subprocess.run(command, capture_output=True, text=True).returncode == 0
+    assert not Path("/etc/no-such-file-of-vipnet").exists()
+
+
+def test_a_machine_without_resolv_conf_is_told_so(tmp_path: Path) -> None:
+    """The one file that the lab cannot do without: programs would ask nobody."""
+    (tmp_path / "resolv.conf").touch()
+    without_etc = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs none /etc && exec "$@"', "sh"]
+    with wires() as layout:
+        command = [*without_etc, *enter_command(layout.netns("a"), tmp_path, ["true"])]
         done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == (
-        "vipnet lab: /etc/no-such-file-of-vipnet does not exist: "
-        "`touch /etc/no-such-file-of-vipnet`, for the lab to cover it\n"
+        "vipnet lab: /etc/resolv.conf does not exist: `touch /etc/resolv.conf`, for the lab to cover it\n"
     )
-    assert not Path("/etc/no-such-file-of-vipnet").exists()
+    assert Path("/etc/resolv.conf").exists()
 
 
 def test_modules_come_from_the_installation_not_from_where_one_stands(tmp_path: Path) -> None:
