@@ -315,3 +315,13 @@ def test_a_token_that_gets_in_the_way_of_the_host_is_given_up() -> None:
     binding = b.node.peers[a.name].binding
     assert binding is not None
     assert binding.local_token == a.token_of(b)
+
+
+def test_a_forgotten_peer_s_timers_bring_nothing_back() -> None:
+    """Leaving the Active Partner List is a store write: not for who is not stored any more."""
+    net = Network(seed=22)
+    a, b = pair(net)
+    a._carry_out(a.node.forget(b.name))
+    b.crash()
+    net.run_for(Policy().lease_s + 300)
+    assert b.name not in a.disk.peers

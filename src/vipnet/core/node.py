@@ -200,6 +200,7 @@ class Node:
         peer = self.peers.pop(name, None)
         if peer is None:
             return []
+        self._scheduled.pop(name, None)
         handshakes.forget_indexes(peer, [session.local_index for session in peer.sessions.all()])
         handshakes.forget_indexes(peer, peer.initiator.stop())
         peer.stash.clear()
@@ -350,6 +351,8 @@ class Node:
             del self._scheduled[owner.name]
             owner = self.peers.get(owner.name, owner)  # a first contact may have become a peer
             if isinstance(owner, Peer):
+                if self.peers.get(owner.name) is not owner:
+                    continue  # forgotten meanwhile
                 outputs += self._serve_peer(owner, now)
             else:
                 outputs += self._serve_contact(owner, now)
