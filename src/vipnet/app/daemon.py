@@ -213,13 +213,11 @@ class Daemon:
             addresses = [(one, ip_address(one.host)) for one in underlay.addresses]
             inside = [ip for _, ip in addresses if isinstance(ip, IPv4Address) and ip in subnet]
             outside = tuple(one for one, ip in addresses if ip not in inside)
-            self.engine.handle_host_networks(tuple(IPv4Network(ip) for ip in inside))
             # The update leaves before the first hint: both may be needed, and DNS takes longer.
             self.publishing.want(_published([one.host for one in outside]))
             await trio.lowlevel.checkpoint()
-            self.engine.handle_underlay(
-                netwatch.Underlay(outside, underlay.cause), self.config.transport.port
-            )
+            self.engine.handle_underlay(netwatch.Underlay(outside, underlay.cause))
+            self.engine.handle_host_networks(tuple(IPv4Network(ip) for ip in inside))
             self._stay_the_resolver()
 
     def _stay_the_resolver(self) -> None:

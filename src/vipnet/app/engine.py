@@ -129,12 +129,11 @@ class Engine:
 
     # --- what the rest of the daemon asks for
 
-    def handle_underlay(self, underlay: Underlay, port: int) -> tuple[Locator, ...]:
-        """The host is elsewhere. Return its locators."""
-        locators = tuple(Locator(address.host, port) for address in underlay.addresses)
+    def handle_underlay(self, underlay: Underlay) -> None:
+        """The host is elsewhere."""
+        locators = tuple(Locator(address.host, self.node.host.port) for address in underlay.addresses)
         self._sockets.use_interfaces({address.host: address.index for address in underlay.addresses})
         self.emit(self.node.handle_locators(locators, underlay.cause, self._now()))
-        return self.node.host.locators
 
     def handle_host_networks(self, networks: tuple[IPv4Network, ...]) -> None:
         """These networks of the host lie inside the token subnet."""

@@ -62,7 +62,7 @@ def complete(peer: Peer, completed: Completed, source: Locator, now: Instant) ->
         outputs += binding.hear(peer, response.tokens, now)
     outputs += _agree(peer, now)
     if completed.move_number == peer.host.move_number:
-        outputs += moving.hint_arrived(peer, now)
+        moving.hint_arrived(peer, now)
     else:
         # It answers a try from before our last move, and ends those that said where we are now.
         outputs += moving.tell_place(peer, now)
@@ -85,7 +85,7 @@ def confirm(peer: Peer, session: Session, source: Locator, now: Instant) -> list
         outputs += _learn_place(peer, payload.locators, payload.move_number, payload.boot_id, source, now)
         outputs.append(peer.remember(timestamp=max(payload.timestamp, peer.known.timestamp)))
         if arrival.told_move == peer.host.move_number and peer.hints is not None:
-            outputs += moving.hint_arrived(peer, now)
+            moving.hint_arrived(peer, now)
     outputs += _agree(peer, now)
     return outputs + peer.challenge([source], now) + flush(peer, now)
 

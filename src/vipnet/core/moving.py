@@ -102,20 +102,19 @@ def handle_hint_ack(peer: Peer, ack: HintAck, source: Locator, now: Instant) -> 
     outputs = peer.seal(PathResponse(ack.challenge), source, now)
     if peer.hints is None or ack.move_number != peer.hints.move_number:
         return outputs
-    outputs += hint_arrived(peer, now)
+    hint_arrived(peer, now)
     if source in peer.mapping.candidates():
         peer.proved()
         return outputs + _move_to(peer, source, ack.reports, now)
     return outputs + peer.challenge([source], now)
 
 
-def hint_arrived(peer: Peer, now: Instant) -> list[Output]:
+def hint_arrived(peer: Peer, now: Instant) -> None:
     """Our move is known to the partner, by a HintAck or by a handshake that carried it."""
     peer.hints = None
     peer.moves.note(peer.name, "ack", now)
     peer.moves.note(peer.name, "validated", now)
     peer.moves.conclude(peer.name, "dns" if peer.moves.asked_dns(peer.name) else "acked")
-    return []
 
 
 # --- the peer moved
