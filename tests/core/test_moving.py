@@ -159,6 +159,26 @@ def test_a_nat_that_binds_anew_is_followed_within_two_round_trips() -> None:
     assert net.run_until(lambda: a.can_reach(b)) < 0.1
 
 
+def test_where_the_peer_says_it_is_is_asked_again_while_it_seems_to_be_elsewhere() -> None:
+    """Every five seconds, for as long as there is traffic: whoever relayed may be gone by now."""
+    net = Network(14, latency_s=0.02)
+    a, b = pair(net)
+    listed = locator(b)
+    b.locator = NEW
+    net.run_until(lambda: b.can_reach(a) and peer_at(a, b).mapping.current == NEW)
+    tap = Tap(net)
+    net.run_for(30)
+    assert len([t for t in tap.from_host(a) if t.destination == listed]) <= 1  # silence is not broken
+    for _ in range(120):
+        b.send(a, b"still here")
+        net.run_for(0.1)
+    asked = [t for t in tap.from_host(a) if t.destination == listed]
+    assert 2 <= len(asked) <= 4
+    assert peer_at(a, b).mapping.current == NEW
+    b.aliases = {listed}
+    net.run_until(lambda: b.can_reach(a) and peer_at(a, b).mapping.current == listed, limit_s=6)
+
+
 def test_datagrams_that_somebody_passes_on_do_not_move_the_peer_for_long() -> None:
     """An enemy races copies from its own address and relays both ways: the listed place wins."""
     net = Network(12, latency_s=0.02)

@@ -174,6 +174,12 @@ def handle_foreign_source(peer: Peer, source: Locator, now: Instant) -> list[Out
     return peer.challenge([source, *peer.mapping.locators], now)
 
 
+def ask_listed(peer: Peer, now: Instant) -> list[Output]:
+    """The peer is at a locator that it does not name: see whether those it names work by now."""
+    peer.listed_asked_at = now
+    return peer.challenge(list(peer.mapping.locators), now)
+
+
 def handle_path_response(peer: Peer, response: PathResponse, now: Instant) -> list[Output]:
     """A locator answered its challenge. Listed ones are preferred to others for a second."""
     answered: Answered | None = peer.challenges.answer(response.data, now)

@@ -374,6 +374,8 @@ class Node:
             outputs += binding.apply(peer, peer.negotiation.handle_timeout(self.host.unix_s, now), now)
         handshakes.forget_indexes(peer, [old.local_index for old in peer.sessions.handle_timeout(now)])
         peer.stash.expire(now)  # others need the room
+        if _is_due(peer.ask_listed_at(), now):
+            outputs += moving.ask_listed(peer, now)
         if _is_due(peer.active_ends(), now):
             outputs.append(peer.remember(active=False))
         return outputs

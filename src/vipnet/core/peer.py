@@ -34,6 +34,7 @@ from vipnet.wire.handshake import CookieReply
 # Of the newest session and of each older one: 1,200 bytes have room for these and 8 locators.
 _MANY_GAPS, _FEW_GAPS, _REPORTS_MAX = 64, 8, 4
 _GRACE_AGAIN_S = 1.0
+_ASK_LISTED_S = 5.0
 
 
 class Peer:
@@ -88,6 +89,7 @@ class Peer:
         self.dead = False  # nothing gets through: packets wait, unsealed
         self.probed: dict[Locator, Instant] = {}  # unlisted sources that were challenged, and when
         self.listed_answered_at: Instant | None = None
+        self.listed_asked_at: Instant | None = None  # last, while the peer is at another locator
         self.settled: Instant | None = None  # challenges of this instant have had their first answer
         self.rx_bytes = self.tx_bytes = 0
 
@@ -217,6 +219,18 @@ class Peer:
             return None
         return Instant(self.last_traffic + self.host.policy.lease_s)
 
+    def ask_listed_at(self) -> Instant | None:
+        """When to challenge what the peer says of itself, while its datagrams come from elsewhere.
+
+        A NAT is left some day, and so is one who relays; without traffic nothing is asked.
+        """
+        listed, current, asked_at = self.mapping.locators, self.mapping.current, self.listed_asked_at
+        if self.last_traffic is None or current is None or not listed or current in listed:
+            return None
+        if asked_at is None:
+            return self.last_traffic
+        return Instant(asked_at + _ASK_LISTED_S) if self.last_traffic > asked_at else None
+
     def next_timeout(self) -> Instant | None:
         deadlines = (
             self.initiator.next_timeout(),
@@ -227,5 +241,6 @@ class Peer:
             self.wanted_until,
             self.active_ends(),
             self.replay_at,
+            self.ask_listed_at(),
         )
         return min((at for at in deadlines if at is not None), default=None)
