@@ -260,6 +260,7 @@ def test_without_bind_the_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_
 
 def test_two_labs_at_once(lab: Lab) -> None:
     with running_lab("--ipv6", dns="bind") as other:
+        left_behind = subprocess.Popen(other.command_on("a", "sleep", "600"))
         assert other.can_ping("a", "b.vipip.net")
         assert lab.can_ping("a", "b.vipip.net")
         hold(other.status(), "lab-status")
@@ -268,6 +269,7 @@ def test_two_labs_at_once(lab: Lab) -> None:
         assert move["to"] == "fd00:201:1::10"
         wait_until(lambda: other.can_ping("a", "b.vipip.net"), "a speaks to b over IPv6")
     nothing_left(other.name)
+    assert left_behind.wait(timeout=30) != 0  # what runs in a lab ends with it
 
 
 def test_a_lab_is_known_by_its_file(lab: Lab) -> None:

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from vipnet.errors import ConfigError, HostError, VipnetError
-from vipnet.lab import hosts, nameserver, processes, topology
+from vipnet.lab import hosts, nameserver, namespaces, processes, topology
 from vipnet.lab.hosts import HostStatus
 from vipnet.lab.layout import DNS_ADDRESS, ZONE, LabHost, LabSpec, Layout, labs_directory, plan
 from vipnet.lab.nameserver import log_file
@@ -117,9 +117,11 @@ def down(name: str) -> None:
         hosts.stop_daemons(load(name))
     # What hangs, and what an interrupted `up` has only just started.
     for config in directory.glob("*/config.toml"):
-        for process in processes.with_arguments(("run", "--config", str(config))):
-            processes.stop(process)
+        processes.stop(*processes.with_arguments(("run", "--config", str(config))))
     nameserver.stop(directory)
+    # What `lab exec` has started there would live on in namespaces without a name.
+    there = [namespaces.NETNS_DIRECTORY / netns for netns in topology.lab_namespaces(name)]
+    processes.stop(*processes.in_namespaces(there))
     topology.demolish(name)
     shutil.rmtree(directory, ignore_errors=True)
 

@@ -5,10 +5,12 @@ A process is its number *and* its start time: numbers come round again.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -80,14 +82,31 @@ def with_arguments(tail: tuple[str, ...]) -> list[Process]:
     return found
 
 
-def stop(process: Process) -> None:
-    """SIGTERM, and SIGKILL when that is not obeyed; return when the process is gone."""
+def in_namespaces(netns: Sequence[Path]) -> list[Process]:
+    """Processes whose network namespace is one of those at NETNS, but for this one."""
+    wanted = set()
+    for path in netns:
+        with contextlib.suppress(OSError):
+            wanted.add(path.stat().st_ino)
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):  # it has just ended
+            process = running(int(entry.name)) if (entry / "ns/net").stat().st_ino in wanted else None
+            if process is not None:
+                found.append(process)
+    return found
+
+
+def stop(*processes: Process) -> None:
+    """SIGTERM, and SIGKILL when that is not obeyed; return when all are gone."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        if not alive(process):
-            return
-        os.kill(process.pid, number)
+        for process in filter(alive, processes):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, number)
         deadline = time.monotonic() + _STOP_S
-        while alive(process) and time.monotonic() < deadline:
+        while any(map(alive, processes)) and time.monotonic() < deadline:
             time.sleep(_POLL_S)
 
 
