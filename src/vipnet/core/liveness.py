@@ -71,9 +71,10 @@ class Liveness:
             steps.append(LivenessStep.KEEPALIVE)
         if self._nat_at is not None and now >= self._nat_at:
             # Within the lease only: who has no traffic is silent, NAT or not.
-            ends_at = (self._last_data or now) + self._policy.lease_s
-            self._nat_at = Instant(now + self._policy.nat_keepalive_s) if now < ends_at else None
-            steps.append(LivenessStep.KEEPALIVE)
+            within_lease = now < (self._last_data or now) + self._policy.lease_s
+            self._nat_at = Instant(now + self._policy.nat_keepalive_s) if within_lease else None
+            if within_lease:
+                steps.append(LivenessStep.KEEPALIVE)
         if self._unanswered_at is not None and now >= self._unanswered_at:
             if self._probes < self._policy.probes:
                 self._probes += 1
