@@ -271,7 +271,7 @@ def test_of_several_locators_that_answer_the_first_is_used() -> None:
     at = peer.mapping.current
     assert at is not None
     elsewhere = structs.replace(at, host="198.51.100.99")
-    b.aliases.add(elsewhere)
+    b.aliases = {elsewhere}
     found = structs.replace(net.result(b.name), addresses=(elsewhere.host,))
     a.handle_lookup(found)
     net.run_for(1)
