@@ -233,6 +233,28 @@ def test_arguments_reach_the_program(machine: Machine, args: tuple[str, ...], co
     assert machine.called()[-1] == f"python3 {command}"
 
 
+@pytest.mark.parametrize(
+    ("args", "command"),
+    [
+        (("figures", "--quick"), "bench/figures.py --quick"),
+        (("bench",), "bench/run.py"),
+        (("bench", "--json", "x"), "bench/run.py --json x"),
+        (("bench", "moves", "--runs", "2"), "bench/moves.py --runs 2"),
+    ],
+)
+def test_benchmarks_are_scripts(machine: Machine, args: tuple[str, ...], command: str) -> None:
+    machine.has_python()
+    packages = machine.run("setup", "bench").stderr.splitlines()[-1].split()
+    machine.has("gcc", "libc6-dev", "iproute2", *packages)
+    assert machine.run(*args).stderr == f"run: there is no {command.split(maxsplit=1)[0]} yet\n"
+    script = machine.checkout / command.split(maxsplit=1)[0]
+    script.parent.mkdir()
+    script.write_text("")
+    done = machine.run(*args)
+    assert done.returncode == 0, done.stderr
+    assert machine.called()[-1] == f"python3 {machine.checkout}/{command}"
+
+
 def test_the_last_marker_expression_counts(tmp_path: Path) -> None:
     """What `./run test -m long` builds upon."""
     (tmp_path / "test_x.py").write_text(

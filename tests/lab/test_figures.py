@@ -14,6 +14,7 @@ from vipnet.lab.figures import (
     UdpFigures,
     alive,
     case_figures,
+    first_arrival_ms,
     flow_figures,
     middle,
     summary,
@@ -178,17 +179,30 @@ def test_nothing_is_worse_than_never() -> None:
     assert middle([]) is None
 
 
+def test_the_first_arrival_after_an_outage() -> None:
+    """What came before the commands began is of the time before; what came while they ran counts."""
+    reports = [stream(Flow.UDP_A_B, hole=range(100, 150)), stream(Flow.TCP_A_B)]
+    assert first_arrival_ms(reports, Flow.UDP_A_B, 120 * MS, 140 * MS) == 10.0
+    assert first_arrival_ms(reports, Flow.UDP_A_B, 120 * MS, 155 * MS) == -5.0
+    assert first_arrival_ms(reports, Flow.UDP_A_B, 50 * MS, 140 * MS) == -90.0
+    assert first_arrival_ms(reports, Flow.UDP_A_B, 300 * MS, 140 * MS) is None
+    assert first_arrival_ms(reports, Flow.UDP_B_A, 0, 0) is None
+
+
 # --- messages
 
 
 @given(
     st.integers(0, 2**16 - 1), st.sampled_from(Case), st.sampled_from(Flow), st.sampled_from(Phase),
-    st.integers(0, 2**32 - 1),
+    st.integers(0, 2**32 - 1), st.integers(MESSAGE_SIZE, 2000),
 )  # fmt: skip
-def test_messages_come_back(run: int, case: Case, flow: Flow, phase: Phase, number: int) -> None:
+def test_messages_come_back(
+    run: int, case: Case, flow: Flow, phase: Phase, number: int, size_bytes: int
+) -> None:
     message = Message(run, case, flow, phase, number)
     assert len(message.encode()) == MESSAGE_SIZE
-    assert Message.decode(message.encode()) == message
+    assert len(message.encode(size_bytes)) == size_bytes
+    assert Message.decode(message.encode(size_bytes)) == message
 
 
 @given(st.binary(max_size=MESSAGE_SIZE + 8))

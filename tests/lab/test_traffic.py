@@ -21,6 +21,7 @@ from vipnet.lab.flows import (
     FLOOR_PORT,
     ICMP_ID,
     INTERVAL_MS,
+    MESSAGE_SIZE,
     TCP_PORT,
     UDP_PORT,
     Case,
@@ -33,7 +34,7 @@ from vipnet.lab.flows import (
 )
 from vipnet.lab.layout import ROUTER, Layout
 from vipnet.lab.moves import carry_out, plan_move
-from vipnet.lab.traffic import internet_checksum
+from vipnet.lab.senders import internet_checksum
 
 A, B = "10.201.1.10", "10.201.2.20"
 SENDERS_A = (
@@ -111,10 +112,11 @@ def reports(running: dict[str, Program]) -> list[TrafficReport]:
     return [msgspec.json.decode(one.ask("report"), type=TrafficReport) for one in running.values()]
 
 
-def test_all_streams_arrive_whole() -> None:
+@pytest.mark.parametrize("tcp_bytes", [MESSAGE_SIZE, 1_000])
+def test_all_streams_arrive_whole(tcp_bytes: int) -> None:
     both = {
-        "a": Settings(1, Case.ONE_SIDED, SENDERS_A, UDP_PORT),
-        "b": Settings(1, Case.ONE_SIDED, (), UDP_PORT, TCP_PORT),
+        "a": Settings(1, Case.ONE_SIDED, SENDERS_A, UDP_PORT, tcp_bytes=tcp_bytes),
+        "b": Settings(1, Case.ONE_SIDED, (), UDP_PORT, TCP_PORT, tcp_bytes=tcp_bytes),
         ROUTER: Settings(1, Case.ONE_SIDED, udp_port=FLOOR_PORT),
     }
     with wires() as layout, programs(layout, **both) as running:

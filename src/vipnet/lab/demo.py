@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Literal, Self, TypeVar
+from typing import Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -30,32 +28,24 @@ from vipnet.lab import capture, lifecycle, nameserver
 from vipnet.lab.figures import CaseFigures, RunDetail, alive, case_figures, summary
 from vipnet.lab.flows import (
     FLOOR_PORT,
-    INTERVAL_MS,
-    LATE_S,
     TCP_PORT,
     UDP_PORT,
     Case,
     Flow,
     Phase,
-    Progress,
     SenderSettings,
     Settings,
-    TrafficReport,
 )
-from vipnet.lab.hosts import command_on
 from vipnet.lab.layout import LANS, ROUTER, LabSpec, Layout, router_address
 from vipnet.lab.moves import carry_out, plan_move
+from vipnet.lab.programs import Traffic
 
 _BEFORE_S: Final = 0.3  # of steady traffic
 _NEAR_S: Final = 0.1  # in phase MOVE, before the move
 _AFTER_S: Final = 0.3  # of steady traffic
-_POLL_S: Final = 0.02
-_BEGIN_S: Final = 10.0
 _RECOVER_S: Final = 15.0  # TCP's back-off after an outage of 5 s
-_DRAIN_S: Final = 3.0  # for what TCP has not delivered yet
-_ANSWER_S: Final = 15.0  # a traffic program that says nothing for so long has failed
+_ANSWER_S: Final = 15.0  # a program that captures and says nothing for so long has failed
 
-_T = TypeVar("_T")
 Tell = Callable[[str], None]
 
 
@@ -137,7 +127,7 @@ def _measure(layout: Layout, runs: int, tell: Tell) -> Iterator[RunDetail]:
 
 
 def _measure_case(layout: Layout, run: int, case: Case) -> RunDetail:
-    with Traffic(layout, run, case) as traffic:
+    with Traffic(layout, _settings(layout, run, case)) as traffic:
         traffic.begin()
         time.sleep(_BEFORE_S)
         traffic.enter(Phase.MOVE)
@@ -152,151 +142,34 @@ def _measure_case(layout: Layout, run: int, case: Case) -> RunDetail:
     return RunDetail(run, case.name.lower(), case_figures(case, reports), tuple(moves), tuple(errors))
 
 
-class Traffic:
-    """The traffic programs of one case, on a, b and r."""
-
-    def __init__(self, layout: Layout, run: int, case: Case) -> None:
-        self._programs: dict[str, _Program] = {}
-        self._layout = layout
-        self._start_ns = 0
-        self._settings = {
-            "a": Settings(
-                run,
-                case,
-                (
-                    SenderSettings(Flow.UDP_A_B, "udp", layout.host("b").name, UDP_PORT),
-                    SenderSettings(Flow.TCP_A_B, "tcp", layout.host("b").name, TCP_PORT),
-                    SenderSettings(Flow.PING_A_B, "ping", layout.host("b").name),
-                    SenderSettings(Flow.FLOOR_A, "udp", router_address(LANS[0], 4), FLOOR_PORT),
-                ),
-                UDP_PORT,
-                TCP_PORT,
+def _settings(layout: Layout, run: int, case: Case) -> dict[str, Settings]:
+    router = router_address(LANS[0], 4)
+    return {
+        "a": Settings(
+            run,
+            case,
+            (
+                SenderSettings(Flow.UDP_A_B, "udp", layout.host("b").name, UDP_PORT),
+                SenderSettings(Flow.TCP_A_B, "tcp", layout.host("b").name, TCP_PORT),
+                SenderSettings(Flow.PING_A_B, "ping", layout.host("b").name),
+                SenderSettings(Flow.FLOOR_A, "udp", router, FLOOR_PORT),
             ),
-            "b": Settings(
-                run,
-                case,
-                (
-                    SenderSettings(Flow.UDP_B_A, "udp", layout.host("a").name, UDP_PORT),
-                    SenderSettings(Flow.TCP_B_A, "tcp", layout.host("a").name, TCP_PORT),
-                    SenderSettings(Flow.FLOOR_B, "udp", router_address(LANS[0], 4), FLOOR_PORT),
-                ),
-                UDP_PORT,
-                TCP_PORT,
+            UDP_PORT,
+            TCP_PORT,
+        ),
+        "b": Settings(
+            run,
+            case,
+            (
+                SenderSettings(Flow.UDP_B_A, "udp", layout.host("a").name, UDP_PORT),
+                SenderSettings(Flow.TCP_B_A, "tcp", layout.host("a").name, TCP_PORT),
+                SenderSettings(Flow.FLOOR_B, "udp", router, FLOOR_PORT),
             ),
-            ROUTER: Settings(run, case, udp_port=FLOOR_PORT),
-        }
-
-    def __enter__(self) -> Self:
-        try:
-            for label, settings in self._settings.items():
-                self._programs[label] = _Program(self._layout, label, settings)
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        for program in self._programs.values():
-            program.close()
-
-    def begin(self) -> None:
-        """Open all connections by name and let them flow. Raise HostError when they do not."""
-        for program in self._programs.values():
-            program.ask("progress", Progress)  # its ports are open
-        for label in ("a", "b"):
-            self._programs[label].ask("connect")
-        self._start_ns = time.monotonic_ns() + 20_000_000
-        self._all(f"start {self._start_ns}")
-        if errors := self.wait_flowing(self._start_ns, _BEGIN_S):
-            raise HostError(f"no traffic in the lab before anything moved: {'; '.join(errors)}")
-
-    def enter(self, phase: Phase) -> None:
-        self._all(f"phase {phase}")
-
-    def wait_flowing(self, since_ns: int, within_s: float) -> list[str]:
-        """Return when of every stream something has arrived that was sent after SINCE_NS.
-
-        After WITHIN_S return what has not.
-        """
-        deadline = time.monotonic() + within_s
-        while lagging := self._lagging(since_ns):
-            if time.monotonic() > deadline:
-                return [f"{flow.name} has stopped" for flow in lagging]
-            time.sleep(_POLL_S)
-        return []
-
-    def end(self) -> list[TrafficReport]:
-        """Stop sending, wait for what is under way, and collect."""
-        self._all("stop")
-        time.sleep(LATE_S)
-        deadline = time.monotonic() + _DRAIN_S
-        while time.monotonic() < deadline and not self._drained():
-            time.sleep(_POLL_S)
-        return [program.ask("report", TrafficReport) for program in self._programs.values()]
-
-    def _all(self, line: str) -> None:
-        for program in self._programs.values():
-            program.ask(line)
-
-    def _lagging(self, since_ns: int) -> list[Flow]:
-        newest: dict[int, int] = {}
-        for program in self._programs.values():
-            newest |= program.ask("progress", Progress).newest
-        since_ms = (since_ns - self._start_ns) / 1e6
-        return [flow for flow in Flow if newest.get(flow, -1) * INTERVAL_MS[flow] <= since_ms]
-
-    def _drained(self) -> bool:
-        return all(program.ask("progress", Progress).tcp_ended for program in self._programs.values())
-
-
-class _Program:
-    """A traffic program, led by lines (see traffic.py)."""
-
-    def __init__(self, layout: Layout, label: str, settings: Settings) -> None:
-        self._label = label
-        self._log = layout.host_directory(label) / "traffic.log"
-        text = msgspec.json.encode(settings).decode()
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command_on(layout, label, [sys.executable, "-P", "-m", "vipnet.lab.traffic", text]),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                bufsize=0,
-            )
-        self._pending = b""
-
-    def ask(self, line: str, kind: type[_T] = dict[str, object]) -> _T:  # type: ignore[assignment]
-        """Send LINE, return the answer. Raise HostError when there is none."""
-        assert self._process.stdin is not None  # noqa: S101 - a pipe, by construction
-        with contextlib.suppress(BrokenPipeError):  # why it ended is said below
-            self._process.stdin.write(line.encode() + b"\n")
-        return msgspec.json.decode(self._answer(), type=kind)
-
-    def _answer(self) -> bytes:
-        assert self._process.stdout is not None  # noqa: S101 - a pipe, by construction
-        output = self._process.stdout.fileno()
-        parts = [self._pending]
-        deadline = time.monotonic() + _ANSWER_S
-        while b"\n" not in parts[-1]:
-            left_s = deadline - time.monotonic()
-            readable = left_s > 0 and select.select([output], [], [], left_s)[0]
-            data = os.read(output, 2**20) if readable else b""
-            if not data:
-                raise HostError(f"the traffic program on {self._label} failed: {self._last_words()}")
-            parts.append(data)
-        answer, _, self._pending = b"".join(parts).partition(b"\n")
-        return answer
-
-    def _last_words(self) -> str:
-        lines = self._log.read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it does not answer"
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.communicate()
+            UDP_PORT,
+            TCP_PORT,
+        ),
+        ROUTER: Settings(run, case, udp_port=FLOOR_PORT),
+    }
 
 
 # --- keeping

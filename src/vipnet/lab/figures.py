@@ -144,6 +144,22 @@ def switch_ms(arrivals: Sequence[Arrival], interval_ms: float) -> float | None:
     return max(0.0, round(longest_ns / 1e6 - interval_ms, 3))
 
 
+def first_arrival_ms(
+    reports: Iterable[TrafficReport], flow: Flow, since_ns: int, zero_ns: int
+) -> float | None:
+    """When the first message of FLOW arrived that did so after SINCE_NS, in ms from ZERO_NS on.
+
+    Both on CLOCK_MONOTONIC. None when nothing came.
+    """
+    times_ns = [
+        one.at_ns
+        for report in reports
+        for one in report.arrivals
+        if one.flow == flow and one.at_ns >= since_ns
+    ]
+    return round((min(times_ns) - zero_ns) / 1e6, 3) if times_ns else None
+
+
 def worst(values: Iterable[float | None]) -> float | None:
     """None, a connection that never came back, is worse than any number."""
     found = list(values)

@@ -1,8 +1,8 @@
 """The streams of one measurement, and what every message of theirs says of itself.
 
 A message is the same 64 bytes in a UDP datagram, in a TCP stream (one behind the
-other from the first byte on) and in an ICMP echo. So the packets alone tell what
-happened: bench/verify.py needs nothing else.
+other from the first byte on; longer ones on demand) and in an ICMP echo. So the packets
+alone tell what happened: bench/verify.py needs nothing else.
 
     magic 4 | run u16 | case u8 | flow u8 | phase u8 | 0 u8 x 3 | sequence number u32 | filling
 """
@@ -18,7 +18,7 @@ from msgspec import Struct
 MESSAGE_SIZE: Final = 64  # bytes
 MAGIC: Final = b"vipL"
 _HEAD: Final = struct.Struct("!4sHBBB3xI")
-_FILLING: Final = bytes(range(MESSAGE_SIZE - _HEAD.size))
+_FILLING: Final = bytes(range(256))
 
 UDP_PORT: Final = 5901
 TCP_PORT: Final = 5902
@@ -87,8 +87,10 @@ class Message(Struct, frozen=True, gc=False):
         magic, run, case, flow, phase, number = _HEAD.unpack_from(data)
         return cls(run, case, flow, phase, number) if magic == MAGIC else None
 
-    def encode(self) -> bytes:
-        return _HEAD.pack(MAGIC, self.run, self.case, self.flow, self.phase, self.number) + _FILLING
+    def encode(self, size_bytes: int = MESSAGE_SIZE) -> bytes:
+        head = _HEAD.pack(MAGIC, self.run, self.case, self.flow, self.phase, self.number)
+        filling = size_bytes - len(head)
+        return head + (_FILLING * (filling // len(_FILLING) + 1))[:filling]
 
 
 class Arrival(Struct, frozen=True, gc=False, array_like=True):
@@ -110,7 +112,10 @@ class SenderSettings(Struct, frozen=True):
 
 
 class Settings(Struct, frozen=True):
-    """What one traffic program does; ports None: it does not receive such."""
+    """What one traffic program does; ports None: it does not receive such.
+
+    tcp_bytes  length of a message in TCP, sent and received
+    """
 
     run: int
     case: Case
@@ -118,6 +123,7 @@ class Settings(Struct, frozen=True):
     udp_port: int | None = None
     tcp_port: int | None = None
     family: Literal[4, 6] = 4
+    tcp_bytes: int = MESSAGE_SIZE
 
 
 class Sent(Struct, frozen=True):
