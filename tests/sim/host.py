@@ -82,6 +82,7 @@ class SimHost:
         self.clock_error_s = 0.0
         self.refused: dict[str, int] = {}
         self._timer_at: Instant | None = None
+        self._unanswered: list[LookupResult] = []  # look-ups that sleep has cut off
         self._serial = count()
         self._probes: dict[Fqdn, tuple[int, Instant]] = {}
 
@@ -132,6 +133,9 @@ class SimHost:
             self.net.publish(self.name, self.locator.host)
         if self.up:
             self._carry_out(self.node.handle_locators(self.locators, "wake", self.net.now))
+        unanswered, self._unanswered = self._unanswered, []
+        for result in unanswered:
+            self.handle_lookup(result)
 
     # --- place
 
@@ -214,7 +218,9 @@ class SimHost:
         self._carry_out(outputs)
 
     def handle_lookup(self, result: LookupResult) -> None:
-        if self.awake:
+        if self.asleep:
+            self._unanswered.append(LookupResult(result.name, failed=True))
+        elif self.up:
             self._carry_out(self.node.handle_lookup(result, self.net.now))
 
     def next_timeout(self) -> Instant | None:
