@@ -96,7 +96,7 @@ def move(
     lan: Literal[1, 2] | None,
     down: float | None,
 ) -> None:
-    """Change the place of HOST, or of a and b at once (`both`), and print what was done as JSON.
+    """Change the place of HOST, of a and b (`both`) or of `all` at once; print what was done as JSON.
 
     switch: the other LAN instead of this one. readdress: another address on the
     same LAN. add, remove: one LAN more or less. nat: another source port, as when
@@ -108,7 +108,8 @@ def move(
     from vipnet.lab import lifecycle, moves
 
     layout = lifecycle.load(name)
-    labels = ("a", "b") if host == "both" else (host,)
+    groups = {"both": ("a", "b"), "all": tuple(one.label for one in layout.hosts if one.vipnet)}
+    labels = groups.get(host, (host,))
     changes = [moves.plan_move(layout, label, kind, lan, ends=down is not None) for label in labels]
     click.echo(msgspec.json.encode({"moves": moves.carry_out(changes, down)}).decode())
 
