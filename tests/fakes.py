@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import trio
 
@@ -71,8 +71,8 @@ class FakeSockets:
             receiver._sender.send_nowait((bytes(payload), own[0]))
         return None
 
-    def use_interfaces(self, indices: Mapping[str, int]) -> None:
-        self.indices = dict(indices)
+    def use_interfaces(self, indices: Mapping[str, int], detours: Collection[str] = ()) -> None:
+        self.indices, self.detours = dict(indices), frozenset(detours)
 
     def close(self) -> None:
         self.locators = ()

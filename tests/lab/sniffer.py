@@ -136,7 +136,10 @@ class _Dump:
 
 
 def _parse(interface: str, link: int, raw: bytes) -> Packet | None:
-    ip = dpkt.ethernet.Ethernet(raw).data if link == dpkt.pcap.DLT_EN10MB else dpkt.ip.IP(raw)
+    if link == dpkt.pcap.DLT_EN10MB:
+        ip = dpkt.ethernet.Ethernet(raw).data
+    else:
+        ip = dpkt.ip.IP(raw) if raw[0] >> 4 == 4 else None
     if not isinstance(ip, dpkt.ip.IP):
         return None
     inner = ip.data

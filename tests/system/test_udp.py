@@ -280,3 +280,46 @@ def test_the_fake_does_the_same() -> None:
             await sockets.receive()
 
     run(main)
+
+
+@pytest.mark.parametrize("rule", [True, False], ids=["by-a-rule", "by-two-halves"])
+@pytest.mark.parametrize("is_ipv6", [False, True], ids=["IPv4", "IPv6"])
+def test_nothing_leaves_by_a_detour(is_ipv6: bool, rule: bool) -> None:
+    """Eth1 stands for a tunnel that has taken the default route, as wg-quick does it, or OpenVPN."""
+    net, far, bits = ("fd00:{}::{}", "fd09::9", 64) if is_ipv6 else ("10.0.{}.{}", "10.9.9.9", 24)
+    gateways = [net.format(i, 2) for i in (0, 1)]
+    halves = ("::/1", "8000::/1") if is_ipv6 else ("0.0.0.0/1", "128.0.0.0/1")
+
+    def inside() -> list[tuple[int, int]]:
+        """How many leave by (eth0, eth1), without and with that knowledge."""
+        sockets, found = UdpSockets(5847), []
+        for detours in ((), (net.format(1, 1),)):
+            sockets.use_interfaces({net.format(0, 1): socket.if_nametoindex("eth0")}, detours)
+            before = sent_by(0), sent_by(1)
+            for _ in range(3):
+                assert sockets.send(b"x", Locator(far, 5847), None) is None
+            found.append((sent_by(0) - before[0], sent_by(1) - before[1]))
+        sockets.close()
+        return found
+
+    def sent_by(i: int) -> int:
+        return int(space.run("cat", f"/sys/class/net/eth{i}/statistics/tx_packets"))
+
+    with namespace() as space, namespace() as there:
+        for i in (0, 1):
+            veth(space, f"eth{i}", there, f"eth{i}")
+            there.ip(f"link set eth{i} up")
+            space.ip(
+                f"link set eth{i} addrgenmode none up\n"
+                f"addr add {net.format(i, 1)}/{bits} dev eth{i} {'nodad' if is_ipv6 else ''}\n"
+                f"neigh add {gateways[i]} lladdr 02:00:00:00:00:0{i} dev eth{i}\n"
+            )
+        space.ip(f"route add default via {gateways[0]} dev eth0 metric 9\n")
+        if rule:
+            space.ip(f"route add default via {gateways[1]} dev eth1 table 51820\n")
+            family = "-6" if is_ipv6 else "-4"
+            space.run("ip", family, "rule", "add", "not", "fwmark", "51820", "table", "51820")
+            space.run("ip", family, "rule", "add", "table", "main", "suppress_prefixlength", "0")
+        else:
+            space.ip("".join(f"route add {half} via {gateways[1]} dev eth1\n" for half in halves))
+        assert space.call(inside) == [(0, 3), (3, 0)]

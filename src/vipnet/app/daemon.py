@@ -216,7 +216,7 @@ class Daemon:
             # The update leaves before the first hint: both may be needed, and DNS takes longer.
             self.publishing.want(_published([one.host for one in outside]))
             await trio.lowlevel.checkpoint()
-            self.engine.handle_underlay(netwatch.Underlay(outside, underlay.cause))
+            self.engine.handle_underlay(structs.replace(underlay, addresses=outside))
             self.engine.handle_host_networks(tuple(IPv4Network(ip) for ip in inside))
             self._stay_the_resolver()
 

@@ -132,7 +132,8 @@ class Engine:
     def handle_underlay(self, underlay: Underlay) -> None:
         """The host is elsewhere."""
         locators = tuple(Locator(address.host, self.node.host.port) for address in underlay.addresses)
-        self._sockets.use_interfaces({address.host: address.index for address in underlay.addresses})
+        indices = {address.host: address.index for address in underlay.addresses}
+        self._sockets.use_interfaces(indices, underlay.detours)
         self.emit(self.node.handle_locators(locators, underlay.cause, self._now()))
 
     def handle_host_networks(self, networks: tuple[IPv4Network, ...]) -> None:

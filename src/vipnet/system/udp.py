@@ -7,7 +7,7 @@ import errno
 import select
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Final, Protocol
 
@@ -41,7 +41,7 @@ class DatagramSockets(Protocol):
         self, payload: bytes | memoryview, destination: Locator, source: str | None, /
     ) -> OSError | None: ...
 
-    def use_interfaces(self, indices: Mapping[str, int], /) -> None: ...
+    def use_interfaces(self, indices: Mapping[str, int], detours: Collection[str] = (), /) -> None: ...
 
     def close(self) -> None: ...
 
@@ -59,6 +59,8 @@ class UdpSockets:
         self._known: dict[tuple[str, int], Locator] = {}
         self._indices: dict[str, int] = {}
         self._controls: dict[str, _Control] = {}
+        self._detours: frozenset[str] = frozenset()
+        self._past: dict[str, _Control] = {}  # by destination: what keeps datagrams out of a detour
         # One thing to wait for instead of two: an epoll is readable when a member is.
         self._ready = select.epoll()
         self._turn = 0
@@ -133,34 +135,54 @@ class UdpSockets:
             # The kernel would silently take another source for one of the other family.
             return OSError(errno.EAFNOSUPPORT, f"no way from {source or 'here'} to {destination}")
         try:
-            if source is None:
-                sock.sendto(payload, (destination.host, destination.port))
-            else:
+            if source is not None:
                 control = self._controls.get(source) or self._control(source)
                 sock.sendmsg((payload,), control, 0, (destination.host, destination.port))
+            elif self._detours:
+                sock.sendmsg(
+                    (payload,), self._past_detours(destination), 0, (destination.host, destination.port)
+                )
+            else:
+                sock.sendto(payload, (destination.host, destination.port))
         except OSError as error:
             return error
         return None
 
-    def use_interfaces(self, indices: Mapping[str, int]) -> None:
-        """Let datagrams from each of these addresses leave by the interface of this index.
+    def use_interfaces(self, indices: Mapping[str, int], detours: Collection[str] = ()) -> None:
+        """Let datagrams from each of these addresses, best first, leave by the interface of this index.
 
         Without it the kernel would choose the interface by destination alone, and a second
         network would carry nothing.
+
+        detours  addresses from which nothing is to leave unless it is asked for: where the
+                 kernel would choose one of them, the best interface is used
         """
-        self._indices = dict(indices)
+        self._indices, self._detours = dict(indices), frozenset(detours)
         self._controls.clear()
+        self._past.clear()
+
+    def _past_detours(self, destination: Locator) -> _Control:
+        """What goes with datagrams to DESTINATION so that they do not leave by a detour; mostly nothing.
+
+        A rule such as wg-quick's sends everything into the tunnel, but a route that leads to
+        another interface than the one asked for does not match (ip-rule(8), fib_lookup).
+        Raise OSError when there is no way at all.
+        """
+        control = self._past.get(destination.host)
+        if control is None:
+            control = []
+            if _natural_source(destination) in self._detours:
+                is_ipv6 = ":" in destination.host
+                best = next((index for host, index in self._indices.items() if (":" in host) == is_ipv6), 0)
+                control = [_packet_info("::" if is_ipv6 else "0.0.0.0", best)]  # noqa: S104 - not bound to
+            if len(self._past) >= _CACHE_MAX:
+                self._past.clear()
+            self._past[destination.host] = control
+        return control
 
     def _control(self, source: str) -> _Control:
         """The ancillary data that sets a datagram's source (ip(7), ipv6(7)); raise OSError for no address."""
-        index = self._indices.get(source, 0)
-        control: _Control
-        if ":" in source:
-            packed = socket.inet_pton(socket.AF_INET6, source)
-            control = [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, _IN6_PKTINFO.pack(packed, index))]
-        else:
-            packed = socket.inet_pton(socket.AF_INET, source)
-            control = [(socket.IPPROTO_IP, _IP_PKTINFO, _IN_PKTINFO.pack(index, packed, bytes(4)))]
+        control = [_packet_info(source, self._indices.get(source, 0))]
         if len(self._controls) >= _CACHE_MAX:
             self._controls.clear()
         return self._controls.setdefault(source, control)
@@ -173,6 +195,24 @@ class UdpSockets:
         self._ready.close()
         for sock in self._sockets.values():
             sock.close()
+
+
+def _packet_info(source: str, index: int) -> tuple[int, int, bytes]:
+    """The message that names a datagram's source and interface; unspecified, 0: the kernel's choice."""
+    if ":" in source:
+        packed = socket.inet_pton(socket.AF_INET6, source)
+        return socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, _IN6_PKTINFO.pack(packed, index)
+    packed = socket.inet_pton(socket.AF_INET, source)
+    return socket.IPPROTO_IP, _IP_PKTINFO, _IN_PKTINFO.pack(index, packed, bytes(4))
+
+
+def _natural_source(destination: Locator) -> str:
+    """The address from which the kernel would send to DESTINATION by itself; nothing is sent."""
+    family = socket.AF_INET6 if ":" in destination.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((destination.host, destination.port))
+        found: str = probe.getsockname()[0]
+    return found
 
 
 class _NoIPv6Error(Exception):

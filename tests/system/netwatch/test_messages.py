@@ -107,6 +107,10 @@ def test_default_routes() -> None:
     found = fact(route("::/0", RTA_OIF=3, RTA_PRIORITY=1024))
     assert isinstance(found, Route)
     assert (found.family, found.is_default, found.metric) == (V6, True, 1024)
+    for half in ("0.0.0.0/1", "128.0.0.0/1"):
+        found = fact(route(half, RTA_OIF=3))
+        assert isinstance(found, Route)
+        assert found.is_default, "as some VPN clients write it"
 
 
 def test_routes_by_gateways() -> None:

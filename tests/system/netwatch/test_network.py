@@ -184,3 +184,21 @@ def test_what_is_no_news_changes_nothing(history: list[tuple[bool, Fact]]) -> No
 )
 def test_order_of_arrival_does_not_matter(facts: list[Fact]) -> None:
     assert hosts(known(*facts)) == ["10.0.0.3", "10.0.0.2"]
+
+
+def test_a_tunnel_that_has_taken_the_default_route_is_a_detour() -> None:
+    network = known(
+        link(2),
+        Address(2, "10.0.0.1", True),
+        default(2, 100),
+        link(3, "wg0", "wireguard"),
+        Address(3, "10.99.0.2", True),
+        link(4, "docker0", "bridge"),
+        Address(4, "172.17.0.1", True),
+    )
+    assert network.detours() == (), "it leads to its own network only"
+    assert network.add(default(3))
+    assert network.detours() == ("10.99.0.2",)
+    assert hosts(network) == ["10.0.0.1"]
+    assert network.remove(default(3))
+    assert network.detours() == ()

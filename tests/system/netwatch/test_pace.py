@@ -78,6 +78,16 @@ def test_after_a_value_the_rest_of_the_burst_is_one_more() -> None:
     assert pace.handle_timeout(10.0 + HOLD_S) == Underlay((OLD, NEW), "address")
 
 
+def test_a_detour_is_told_though_the_addresses_are_the_same() -> None:
+    pace = started()
+    pace.handle_change(WHOLE_OLD, "route", 10.0, ("10.99.0.2",))
+    assert pace.handle_timeout(10.0) == Underlay((OLD,), "route", ("10.99.0.2",))
+    pace.handle_change(WHOLE_OLD, "route", 11.0, ("10.99.0.2",))
+    assert pace.next_timeout() is None
+    pace.handle_change(WHOLE_OLD, "route", 12.0)
+    assert pace.handle_timeout(12.0) == Underlay((OLD,), "route")
+
+
 def test_waking_up_is_always_told() -> None:
     pace = started()
     pace.handle_change(WHOLE_OLD, "wake", 10.0)

@@ -38,6 +38,7 @@ _ROUTE = struct.Struct("=BBBBBBBBI")  # family, dst len, src len, tos, table, pr
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA = 1, 4, 5, 6, 9, 15, 18
 _NEXT_HOP = struct.Struct("=HBBi")  # length, flags, weight - 1, interface
 _RTN_UNICAST, _RT_TABLE_LOCAL = 1, 255
+_LONGER_THAN_DEFAULT: Final = 2  # bits of a prefix
 
 
 class Link(Struct, frozen=True):
@@ -61,8 +62,9 @@ class Address(Struct, frozen=True):
 class Route(Struct, frozen=True):
     """A default route, or one by a gateway.
 
-    key       what makes the kernel replace one route by another
-    indices   of the interfaces it leads to
+    key         what makes the kernel replace one route by another
+    is_default  also for the halves (0.0.0.0/1, 128.0.0.0/1) that some VPN clients use instead
+    indices     of the interfaces it leads to
     """
 
     key: bytes
@@ -165,12 +167,13 @@ def _route(data: bytes, body: int, end: int) -> Route | None:
     attributes = _attributes(data, body + _ROUTE.size, end)
     table = _number(attributes, _RTA_TABLE, table)
     hops = list(_next_hops(attributes))
-    indices = tuple(index for index, by_gateway in hops if length == 0 or by_gateway)
+    is_default = length < _LONGER_THAN_DEFAULT
+    indices = tuple(index for index, by_gateway in hops if is_default or by_gateway)
     if not indices or table == _RT_TABLE_LOCAL:
         return None
     metric = _number(attributes, _RTA_PRIORITY, 0)
     key = struct.pack("=BBBII", family, length, tos, table, metric) + attributes.get(_RTA_DST, b"")
-    return Route(key, family, length == 0, metric, indices)
+    return Route(key, family, is_default, metric, indices)
 
 
 def _next_hops(attributes: dict[int, bytes]) -> Iterator[tuple[int, bool]]:

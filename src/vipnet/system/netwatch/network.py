@@ -124,6 +124,20 @@ class Network:
         found.sort(key=lambda item: item[0])  # stable: the kernel's own order decides the rest
         return tuple((address, routed) for _, address, routed in found)
 
+    def detours(self) -> tuple[str, ...]:
+        """Addresses of interfaces that do not count and have taken the default route: a VPN's, mostly.
+
+        What the kernel would send from there goes through somebody's tunnel.
+        """
+        ranks = self._ranks()
+        defaults = {index for (index, _), (kind, _) in ranks.items() if kind == 0}
+        elsewhere = {
+            link.index
+            for link in self._links.values()
+            if link.index in defaults and not self._counts(link, ranks)
+        }
+        return tuple(sorted(one.host for one in self._addresses.values() if one.index in elsewhere))
+
     def _ranks(self) -> dict[tuple[int, bool], tuple[int, int]]:
         """By interface and "is IPv6": (0 for default, 1 for other gateways; metric), the least."""
         ranks: dict[tuple[int, bool], tuple[int, int]] = {}

@@ -13,10 +13,14 @@ _STRENGTH: Final[tuple[Cause, ...]] = ("route", "address", "link", "start", "wak
 
 
 class Underlay(Struct, frozen=True):
-    """All addresses of this host that count, best first, and what changed them."""
+    """All addresses of this host that count, best first, and what changed them.
+
+    detours  addresses that do not count though the default route leads there (`Network.detours`)
+    """
 
     addresses: tuple[UnderlayAddress, ...]
     cause: Cause
+    detours: tuple[str, ...] = ()
 
 
 class Pace:
@@ -27,16 +31,17 @@ class Pace:
     """
 
     def __init__(self) -> None:
-        self._said: Ranked | None = None
+        self._said: tuple[Ranked, tuple[str, ...]] | None = None
         self._ranked: Ranked = ()
+        self._detours: tuple[str, ...] = ()
         self._cause: Cause = "route"
         self._due: float | None = None
         self._quiet_until = 0.0
 
-    def handle_change(self, ranked: Ranked, cause: Cause, now: float) -> None:
-        """After an event of kind CAUSE the addresses are RANKED."""
-        self._ranked = ranked
-        if ranked == self._said and cause != "wake":
+    def handle_change(self, ranked: Ranked, cause: Cause, now: float, detours: tuple[str, ...] = ()) -> None:
+        """After an event of kind CAUSE the addresses are RANKED, and the default route makes DETOURS."""
+        self._ranked, self._detours = ranked, detours
+        if (ranked, detours) == self._said and cause != "wake":
             self._due = None  # there and back again: no news
             return
         if self._due is None:
@@ -54,6 +59,6 @@ class Pace:
         """The news that is due, if any."""
         if self._due is None or now < self._due:
             return None
-        self._due, self._said = None, self._ranked
+        self._due, self._said = None, (self._ranked, self._detours)
         self._quiet_until = now + HOLD_S
-        return Underlay(tuple(address for address, _ in self._ranked), self._cause)
+        return Underlay(tuple(address for address, _ in self._ranked), self._cause, self._detours)

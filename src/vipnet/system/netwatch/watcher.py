@@ -108,7 +108,7 @@ class _Watcher:
 
     def _see(self, cause: Cause) -> None:
         now = time.monotonic()
-        self.pace.handle_change(self._network.ranked(), cause, now)
+        self.pace.handle_change(self._network.ranked(), cause, now, self._network.detours())
         self._settle_at = now + _SETTLE_S
 
     def dump_cause(self) -> Cause | None:
@@ -131,7 +131,7 @@ class _Watcher:
             if await _dump_into(network):
                 break
         self._network = network
-        self.pace.handle_change(network.ranked(), cause, time.monotonic())
+        self.pace.handle_change(network.ranked(), cause, time.monotonic(), network.detours())
 
 
 async def _dump_into(network: Network) -> bool:
