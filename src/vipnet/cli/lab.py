@@ -33,7 +33,7 @@ def _name_option(command: _Command) -> _Command:
     )(command)
 
 
-@lab.command(epilog="Example: vipnet lab up --dns bind --hosts 3")
+@lab.command(epilog="Example: vipnet lab up --hosts 3 --rtt 40 --loss 5")
 @_name_option
 @click.option("--hosts", default=2, show_default=True, help="Hosts with vipnet: a, b, d, e, ...")
 @click.option("--collide", is_flag=True, help="The last host's first token is b's; needs a small --subnet.")
@@ -42,6 +42,13 @@ def _name_option(command: _Command) -> _Command:
 @click.option("--subnet", default="240.0.0.0/4", show_default=True, help="Where tokens are taken from.")
 @click.option("--ipv6", is_flag=True, help="IPv6 on the LANs too.")
 @click.option("--legacy", is_flag=True, help="Add c.vipip.net, which has no vipnet.")
+@click.option(
+    "--rtt", "rtt_ms", type=click.FloatRange(0), default=0.0, metavar="MS", help="Round trip between hosts."
+)
+@click.option(
+    "--loss", type=click.FloatRange(0, 100), default=0.0, metavar="PERCENT", help="Of what hosts send."
+)
+@click.option("--seed", default=0, show_default=True, help="Which packets get lost.")
 def up(**options: Any) -> None:  # noqa: ANN401 - the fields of LabSpec
     """Build a lab, start vipnet on its hosts and wait until all are ready.
 
@@ -150,7 +157,11 @@ def status(name: str, as_json: bool) -> None:
         )
         for label, host in found.hosts.items()
     ]
-    click.echo(f"lab {found.name}, {found.dns.zone} by {found.dns.kind} at {found.dns.address}\n")
+    click.echo(f"lab {found.name}, {found.dns.zone} by {found.dns.kind} at {found.dns.address}")
+    if found.link is not None:
+        link = found.link
+        click.echo(f"{link.rtt_ms:g} ms there and back, {link.loss:g} % lost: {link.log}")
+    click.echo()
     click.echo("\n".join(render.table(("HOST", "ON", "ADDRESS", "TOKEN", "PROCESS"), rows)))
 
 

@@ -29,6 +29,7 @@ _NUMBERS: Final = {"a": 10, "b": 20, LEGACY: 30} | {
 }
 _RENUMBER: Final = 100  # `move --kind readdress` adds this to a host's number, and takes it away again
 _LAB_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,23}")  # a part of namespaces' and a socket's names
+_RTT_MAX_MS: Final = 10_000.0
 _COLLIDE_MAX: Final = 2**20  # addresses; about a second and a half of hashing
 
 Lan = Literal[1, 2]
@@ -47,6 +48,13 @@ class LabSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     subnet: str = DEFAULT_SUBNET
     ipv6: bool = False
     legacy: bool = False
+    rtt_ms: float = 0.0  # between any two hosts
+    loss: float = 0.0  # per cent of what a host sends
+    seed: int = 0  # of what is lost
+
+    @property
+    def impaired(self) -> bool:
+        return self.rtt_ms > 0 or self.loss > 0
 
 
 class LabHost(Struct, frozen=True):
@@ -129,6 +137,10 @@ class Layout(Struct, frozen=True):
         return self.directory / "dns"
 
     @property
+    def link_directory(self) -> Path:
+        return self.directory / "link"
+
+    @property
     def families(self) -> tuple[Family, ...]:
         return (4, 6) if self.spec.ipv6 else (4,)
 
@@ -156,6 +168,10 @@ def plan(spec: LabSpec, root: Path) -> Layout:
         raise ConfigError(f"--hosts {spec.hosts}: from 2 to {len(_LABELS)} are possible")
     if spec.collide and spec.hosts < 3:
         raise ConfigError("--collide needs a third host that collides with b: --hosts 3")
+    if not 0 <= spec.rtt_ms <= _RTT_MAX_MS:
+        raise ConfigError(f"--rtt {spec.rtt_ms:g}: from 0 to {_RTT_MAX_MS:g} ms are possible")
+    if not 0 <= spec.loss <= 100:
+        raise ConfigError(f"--loss {spec.loss:g}: per cent, from 0 to 100")
     labels = _LABELS[: spec.hosts]
     hosts = [LabHost(label, _NUMBERS[label], LANS[place % 2]) for place, label in enumerate(labels)]
     if spec.collide:

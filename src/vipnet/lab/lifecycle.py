@@ -15,9 +15,10 @@ import msgspec
 from msgspec import Struct
 
 from vipnet.errors import ConfigError, HostError, VipnetError
-from vipnet.lab import hosts, nameserver, namespaces, processes, topology
+from vipnet.lab import hosts, links, nameserver, namespaces, processes, topology
 from vipnet.lab.hosts import HostStatus
 from vipnet.lab.layout import DNS_ADDRESS, ZONE, LabHost, LabSpec, Layout, labs_directory, plan
+from vipnet.lab.links import LinkStatus
 from vipnet.lab.nameserver import log_file
 
 _FILE = "lab.json"
@@ -36,11 +37,12 @@ class DnsStatus(Struct, frozen=True):
 
 
 class LabStatus(Struct, frozen=True):
-    """`lab status --json`; the keys of `hosts` are labels."""
+    """`lab status --json`; the keys of `hosts` are labels; link None: sound wires."""
 
     name: str
     hosts: dict[str, HostStatus]
     dns: DnsStatus
+    link: LinkStatus | None
 
 
 def up(spec: LabSpec) -> Layout:
@@ -58,6 +60,7 @@ def up(spec: LabSpec) -> Layout:
             (layout.directory / _FILE).write_bytes(msgspec.json.encode(saved))
             hosts.write_files(layout)
             topology.build(layout)
+            links.start(layout)
             nameserver.start(layout)
             hosts.start_daemons(layout)
         except BaseException:
@@ -119,6 +122,7 @@ def down(name: str) -> None:
     for config in directory.glob("*/config.toml"):
         processes.stop(*processes.with_arguments(("run", "--config", str(config))))
     nameserver.stop(directory)
+    links.stop(directory)
     # What `lab exec` has started there would live on in namespaces without a name.
     there = [namespaces.NETNS_DIRECTORY / netns for netns in topology.lab_namespaces(name)]
     processes.stop(*processes.in_namespaces(there))
@@ -131,4 +135,5 @@ def status(layout: Layout) -> LabStatus:
         layout.name,
         {host.label: hosts.host_status(layout, host) for host in layout.hosts},
         DnsStatus(layout.spec.dns, DNS_ADDRESS, ZONE, str(log_file(layout))),
+        links.status(layout),
     )

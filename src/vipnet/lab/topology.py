@@ -11,6 +11,8 @@
 
 Why a macvlan: a veth that goes down takes the bridge's port down with it, and the
 port may open again only after the first ARP request, which is repeated 1 s later.
+
+In a lab with `--rtt` or `--loss` both ends of a wire are TAPs, and a program is between.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ _ROUTER_SYSCTLS: Final = {
     "ipv4/conf/default/rp_filter": "0",
     "ipv4/conf/all/send_redirects": "0",
 }
+_TAP_QUEUE: Final = 16_384  # frames: seconds of traffic, should the forwarder not run for a while
 # Duplicate detection (RFC 4862) would keep every new address unused for 1.7 s.
 _IPV6_SYSCTLS: Final = {"ipv6/conf/default/accept_dad": "0", "ipv6/conf/default/dad_transmits": "0"}
 
@@ -94,12 +97,17 @@ def _router_commands(layout: Layout) -> list[str]:
     for host in layout.hosts:
         for lan in LANS:
             port = port_name(host, lan)
+            wire = wire_name(host, lan)
+            if layout.spec.impaired:  # a program is the wire: forwarder
+                commands += [f"tuntap add dev {end} mode tap" for end in (port, wire)]
+                commands += [f"link set dev {end} txqueuelen {_TAP_QUEUE}" for end in (port, wire)]
+            else:
+                commands.append(f"link add {port} type veth peer name {wire}")
             commands += [
-                f"link add {port} type veth peer name {port}n",
                 f"link set dev {port} master lan{lan} addrgenmode none up",
                 # Only a wire: with ARP on, r would answer there too, for its own address.
-                f"link set dev {port}n arp off addrgenmode none up",
-                f"link add link {port}n name {nic_name(lan)} netns {layout.netns(host.label)} "
+                f"link set dev {wire} arp off addrgenmode none up",
+                f"link add link {wire} name {nic_name(lan)} netns {layout.netns(host.label)} "
                 "type macvlan mode private",
             ]
     return commands
@@ -128,6 +136,11 @@ def lab_namespaces(lab: str) -> list[str]:
 def port_name(host: LabHost, lan: Lan) -> str:
     """The bridge's port, in r's namespace."""
     return f"{host.label}{lan}"
+
+
+def wire_name(host: LabHost, lan: Lan) -> str:
+    """The other end of the wire to the port, which the host's NIC stands on; in r's namespace too."""
+    return f"{port_name(host, lan)}n"
 
 
 def nic_name(lan: Lan) -> str:
@@ -167,6 +180,12 @@ def nics(layout: Layout, host: LabHost) -> tuple[Nic, Nic]:
     found = {link["ifname"]: link for link in _ip_json(layout.netns(host.label), "address", "show")}
     first, second = (_nic(lan, found.get(nic_name(lan), {})) for lan in LANS)
     return first, second
+
+
+def lans_are_up(layout: Layout) -> bool:
+    """Whether r's LANs and their ports work already (the kernel is told of a carrier a moment later)."""
+    links = _ip_json(layout.netns(ROUTER), "link", "show")
+    return all(link["operstate"] == "UP" for link in links if link["ifname"] != "lo")
 
 
 def port_master(layout: Layout, host: LabHost, lan: Lan) -> str | None:
