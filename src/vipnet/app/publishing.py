@@ -15,7 +15,7 @@ from vipnet.publish import Publisher
 
 RETRY_S: Final = 1.0  # after a failure that may pass, doubling ...
 RETRY_MAX_S: Final = 60.0  # ... to this
-FLAP_S: Final = 0.25  # an address that changes again so soon is published when it has settled
+FLAP_S: Final = 0.5  # an address that changes again so soon is published when it has settled
 CLOCK_RETRY_S: Final = 10.0  # a clock is set soon after boot ...
 CLOCK_RETRIES: Final = 30  # ... within five minutes; then every RETRY_MAX_S
 
