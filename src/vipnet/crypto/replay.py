@@ -66,6 +66,8 @@ class ReplayWindow:
         if self.highest < 0:
             return 0, 0, ((0, 1),)
         received = self._newest_first()
+        if received is None:
+            return self.highest, self.highest, ()
         runs: list[tuple[int, int]] = []  # (first counter, length), newest first
         start = received.find("0")
         while start >= 0 and len(runs) < max_gaps:
@@ -76,10 +78,17 @@ class ReplayWindow:
         base = runs[-1][0] if runs else self.highest
         return base, self.highest, tuple((first - base, length) for first, length in reversed(runs))
 
-    def _newest_first(self) -> str:
-        """The window as text of 0 and 1, from the highest counter down."""
-        newest = (self.highest >> 3) % self._blocks
-        oldest_first = self._ring[newest + 1 :] + self._ring[: newest + 1]
+    def _newest_first(self) -> str | None:
+        """The window as text of 0 and 1, from the highest counter down; None when nothing is missing."""
+        number = min(self._size, self.highest + 1)
+        last = self.highest >> 3
+        newest = last % self._blocks
+        # A young session has used the ring's beginning only.
+        oldest_first = self._ring[: newest + 1]
+        if last >= self._blocks:
+            oldest_first = self._ring[newest + 1 :] + oldest_first
+        bits = int.from_bytes(oldest_first, "little")
         # The highest counter is received, so its bit is the number's first digit.
-        digits = f"{int.from_bytes(oldest_first, 'little'):b}"
-        return digits[: min(self._size, self.highest + 1)]
+        excess = bits.bit_length() - number
+        bits >>= excess
+        return None if bits == (1 << number) - 1 else f"{bits:b}"
