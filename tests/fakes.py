@@ -61,6 +61,12 @@ class FakeSockets:
     async def receive(self) -> tuple[bytes, Locator]:
         return await self._receiver.receive()
 
+    def receive_nowait(self) -> tuple[bytes, Locator] | None:
+        try:
+            return self._receiver.receive_nowait()
+        except (trio.WouldBlock, trio.ClosedResourceError):
+            return None
+
     def send(
         self, payload: bytes | memoryview, destination: Locator, source: str | None = None
     ) -> OSError | None:

@@ -39,6 +39,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     hint_timeout_s: float = 0.5  # at most; paper section 4
     hint_timeout_fixed: bool = False  # profile paper: wait all of hint_timeout_s
     hint_timeout_min_s: float = 0.01
+    hint_turn_s: float = 0.0001  # longer for each partner's hint and ack that are handled before
     hints: bool = True  # False: the ablation of the figures
     lookup_before_send: bool = False  # profile paper: an expired lease is looked up first (section 3.2)
     stores: bool = True  # profile paper: nothing is kept for a replay
@@ -59,6 +60,10 @@ class Policy(Struct, frozen=True, kw_only=True):
     lookup_retry_s: float = 0.005  # two-sided: ask again after 5, 10, 20, ... ms
     lookup_retry_max_s: float = 1.0
     lookup_idle_retry_s: float = 5.0  # after 15 s of asking, for as long as traffic wants it
+    lookups_at_once: int = (
+        32  # at least 2; for hints without an ack: a network without a way out must not flood DNS
+    )
+    lookup_wait_s: float = 0.1  # until one more may be asked
     resolve_timeout_s: float = 3.0  # a VIP name that cannot be reached: SERVFAIL after this
 
     queue_packets: int = 16_384  # packets kept a peer while there is no key or no path
@@ -72,6 +77,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     pending_inits: int = 64  # strangers' handshakes waiting for DNS to vouch for their name
     stranger_inits_per_s: int = 50  # above this: cookies (WireGuard section 5.3)
     refused_cache_s: float = 60.0  # a name that DNS did not vouch for is not looked up again
+    save_after_s: float = 5.0  # where a peer is, is on disk so long after its hint at the latest
     binding_s: float = 7 * 86_400.0  # renewed by every session
     reservations: int = 64  # at most, for hosts whose handshake is not confirmed
     reservation_s: float = 3600.0  # tokens that were promised but not accepted stay reserved

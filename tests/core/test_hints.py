@@ -87,3 +87,28 @@ def test_profile_paper_waits_500_ms_and_sends_nothing_meanwhile() -> None:
     sent, asked = run(sender(paper_policy()), until_s=1.2, answer_s=0.03)
     assert asked == [0.5, 1.03]
     assert sent == [0.53, 1.06]
+
+
+def test_who_is_told_after_others_has_longer_to_answer() -> None:
+    policy = Policy()
+    hints = HintSender(7, RttEstimator(policy), policy, START, turn=500)
+    later_s = 500 * policy.hint_turn_s
+    first = HintSender(7, RttEstimator(policy), policy, START)
+    sent, asked = run(hints, until_s=2)
+    sent_first, asked_first = run(first, until_s=2)
+    assert (sent[0], asked[0]) == (round(sent_first[0] + later_s, 6), round(asked_first[0] + later_s, 6))
+
+
+def test_paper_asks_dns_after_its_time_however_many_are_told() -> None:
+    policy = paper_policy()
+    _, asked = run(HintSender(7, RttEstimator(policy), policy, START, turn=500), until_s=0.6)
+    assert asked == [0.5]
+
+
+def test_dns_is_asked_later_while_it_may_not_be() -> None:
+    policy = Policy()
+    hints = sender(policy, rtt_s=0.05)
+    at = Instant(START + 0.15)
+    assert not hints.handle_timeout(at, may_look_up=False).lookup
+    assert not hints.handle_timeout(Instant(at + policy.lookup_wait_s / 2)).lookup
+    assert hints.handle_timeout(Instant(at + policy.lookup_wait_s)).lookup

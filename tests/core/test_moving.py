@@ -6,10 +6,10 @@ import pytest
 from tests.core.pairs import ELSEWHERE, Tap, locator, meet, pair, peer_at, seal
 from tests.sim.network import Network, SimHost
 
-from vipnet.core.outputs import Transmit
+from vipnet.core.outputs import StorePeer, Transmit
 from vipnet.errors import PeerError
 from vipnet.policy import PARTNER_GRACE_BYTES, Policy, paper_policy
-from vipnet.types import Locator
+from vipnet.types import Instant, Locator
 from vipnet.wire.control import Hint, HintAck, PathChallenge, PathResponse
 from vipnet.wire.handshake import HandshakeType
 
@@ -39,8 +39,27 @@ def test_a_hint_from_a_place_that_it_lists_is_believed_at_once() -> None:
     number = next_number(a, b)
     sent_by(a, seal(b, a, Hint(number, (NEW,))), NEW)
     assert peer_at(a, b).mapping.current == NEW
-    assert a.disk.peers[b.name].locators == (NEW,)
-    assert a.disk.peers[b.name].move_number == number
+
+
+def test_many_hints_are_one_write_and_the_last_is_not_lost_at_the_end() -> None:
+    net = Network(1)
+    a, b = pair(net)
+    number = next_number(a, b)
+    stored: list[StorePeer] = []
+    for step in range(10):
+        datagram = seal(b, a, Hint(number + step, (NEW,)))
+        outputs = a.node.handle_datagram(datagram, NEW, net.now)
+        stored += [output for output in outputs if isinstance(output, StorePeer)]
+    assert not stored
+    at = Instant(net.now + Policy().save_after_s)
+    written = [output for output in a.node.handle_timeout(at) if isinstance(output, StorePeer)]
+    assert [(peer.name, peer.locators, peer.move_number) for peer in written] == [
+        (b.name, (NEW,), number + 9)
+    ]
+
+    a.node.handle_datagram(seal(b, a, Hint(number + 10, (NEW,))), NEW, at)
+    farewell = [output for output in a.node.shutdown(at) if isinstance(output, StorePeer)]
+    assert [peer.move_number for peer in farewell] == [number + 10]
 
 
 def test_a_replayed_hint_is_no_datagram_at_all() -> None:

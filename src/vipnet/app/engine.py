@@ -38,6 +38,8 @@ from vipnet.system.udp import DatagramSockets
 from vipnet.types import Fqdn, Instant, Locator, Token
 
 _MOVES_KEPT: Final = 100
+_TURN: Final = 16  # datagrams one after the other before the applications' packets have their turn
+_BACKLOG: Final = 1024  # datagrams that timers wait for: acks of as many partners
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 
 log = logging.getLogger(__name__)
@@ -91,12 +93,8 @@ class Engine:
     async def _pump_datagrams(self) -> None:
         while True:
             data, source = await self._sockets.receive()
-            try:
-                outputs = self.node.handle_datagram(data, source, self._now())
-            except PeerError as error:
-                self._dropped(error, source)
-            else:
-                self.emit(outputs)
+            self._hear(data, source)
+            self._hear_waiting(_TURN)
 
     async def _pump_packets(self) -> None:
         while True:
@@ -108,12 +106,30 @@ class Engine:
             else:
                 self.emit(outputs)
 
+    def _hear_waiting(self, at_most: int) -> None:
+        """Datagrams that are there already."""
+        for _ in range(at_most):
+            received = self._sockets.receive_nowait()
+            if received is None:
+                return
+            self._hear(*received)
+
+    def _hear(self, data: bytes, source: Locator) -> None:
+        try:
+            outputs = self.node.handle_datagram(data, source, self._now())
+        except PeerError as error:
+            self._dropped(error, source)
+        else:
+            self.emit(outputs)
+
     async def _serve_timers(self) -> None:
         while True:
             at = self.node.next_timeout()
             self._timer_at = math.inf if at is None else at
             with trio.CancelScope(deadline=self._deadline(self._timer_at)) as self._timer:
                 await trio.sleep_forever()
+            # What a timer misses may have come in while we did something else.
+            self._hear_waiting(_BACKLOG)
             self.emit(self.node.handle_timeout(self._now()))
 
     async def _look_up(self, wanted: LookupWanted) -> None:

@@ -23,21 +23,28 @@ class HintSender:
     """One move's hint to one partner: retransmission, and the way over DNS.
 
     At most one look-up is under way: a slow answer is awaited, not multiplied.
+    `turn`: how many hints and acks of other partners are handled before this one's ack.
     """
 
-    def __init__(self, move_number: int, rtt: RttEstimator, policy: Policy, now: Instant) -> None:
+    def __init__(
+        self, move_number: int, rtt: RttEstimator, policy: Policy, now: Instant, turn: int = 0
+    ) -> None:
         self.move_number = move_number
+        self.asked = False  # DNS, at least once
         self._policy = policy
         self._begun_at = now
         self._rto_s = rtt.rto_s
-        self._retry_at: Instant | None = None if policy.hint_timeout_fixed else Instant(now + rtt.rto_s)
-        self._lookup_at: Instant | None = Instant(now + rtt.hint_timeout_s)
+        fixed = policy.hint_timeout_fixed
+        wait_s = 0.0 if fixed else turn * policy.hint_turn_s
+        self._retry_at: Instant | None = None if fixed else Instant(now + wait_s + rtt.rto_s)
+        self._lookup_at: Instant | None = Instant(now + wait_s + rtt.hint_timeout_s)
         self._lookup_gap_s = policy.hint_timeout_s if policy.hint_timeout_fixed else policy.lookup_retry_s
 
     def next_timeout(self) -> Instant | None:
         return min((at for at in (self._retry_at, self._lookup_at) if at is not None), default=None)
 
-    def handle_timeout(self, now: Instant) -> HintStep:
+    def handle_timeout(self, now: Instant, *, may_look_up: bool = True) -> HintStep:
+        """What is due. MAY_LOOK_UP: there are not too many look-ups for other partners under way."""
         send = lookup = False
         if self._retry_at is not None and now >= self._retry_at:
             send = True
@@ -45,8 +52,9 @@ class HintSender:
             self._retry_at = Instant(now + self._rto_s)
         if self._lookup_at is not None and now >= self._lookup_at:
             # The partner may have moved too; only DNS knows (paper section 3.2, case b).
-            lookup = True
-            self._lookup_at = None
+            lookup = may_look_up
+            self.asked = self.asked or lookup
+            self._lookup_at = None if lookup else Instant(now + self._policy.lookup_wait_s)
         return HintStep(send, lookup)
 
     def handle_lookup(self, now: Instant) -> HintStep:

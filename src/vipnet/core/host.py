@@ -53,6 +53,7 @@ class Host:
         self.indexes: dict[int, tuple[Peer | FirstContact, Session | Initiation]] = {}
         self.remote_tokens: dict[bytes, Peer] = {}  # as in an IPv4 header
         self.stash_room = StashRoom(policy)
+        self.lookups_under_way = 0  # for peers; a first contact's are its own
         self.counters: dict[str, int] = {}
 
     @property

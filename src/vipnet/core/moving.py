@@ -24,8 +24,11 @@ _LISTED_WINS_S = 1.0
 # --- we moved
 
 
-def handle_own_move(peer: Peer, now: Instant) -> list[Output]:
-    """This host has other locators: say so to a partner with traffic, nobody else."""
+def handle_own_move(peer: Peer, now: Instant, turn: int = 0) -> list[Output]:
+    """This host has other locators: say so to a partner with traffic, nobody else.
+
+    `turn`: how many hints and acks of others are handled before its ack.
+    """
     if not peer.active(now) and peer.wanted_until is None and not peer.initiator.active:
         peer.hints = None
         return []
@@ -41,14 +44,14 @@ def handle_own_move(peer: Peer, now: Instant) -> list[Output]:
         peer.moves.note(peer.name, "hint", now)
         peer.initiator.begin(now)
         return []
-    return tell_place(peer, now) + flush(peer, now)
+    return tell_place(peer, now, turn) + flush(peer, now)
 
 
-def tell_place(peer: Peer, now: Instant) -> list[Output]:
+def tell_place(peer: Peer, now: Instant, turn: int = 0) -> list[Output]:
     """Begin to send the hint of our last move."""
     if not peer.host.policy.hints:
         return []
-    peer.hints = HintSender(peer.host.move_number, peer.rtt, peer.host.policy, now)
+    peer.hints = HintSender(peer.host.move_number, peer.rtt, peer.host.policy, now, turn)
     peer.moves.note(peer.name, "hint", now)
     return _send_hint(peer, now)
 
@@ -70,7 +73,7 @@ def handle_hint_timeout(peer: Peer, now: Instant) -> list[Output]:
         peer.hints = None
         peer.moves.conclude(peer.name, "timeout")
         return []
-    step = peer.hints.handle_timeout(now)
+    step = peer.hints.handle_timeout(now, may_look_up=_may_look_up(peer, peer.hints))
     outputs: list[Output] = []
     if step.send:
         outputs += _send_hint(peer, now)
@@ -78,6 +81,13 @@ def handle_hint_timeout(peer: Peer, now: Instant) -> list[Output]:
         outputs += want_lookup(peer, "hint unacknowledged")
         peer.moves.note(peer.name, "lookup", now)
     return outputs
+
+
+def _may_look_up(peer: Peer, hints: HintSender) -> bool:
+    """Half of the look-ups are for partners that DNS was not asked about yet: those must have their turn."""
+    host = peer.host
+    limit = host.policy.lookups_at_once // (2 if hints.asked else 1)
+    return peer.lookup_under_way or host.lookups_under_way < limit
 
 
 def _send_hint(peer: Peer, now: Instant) -> list[Output]:
@@ -150,7 +160,9 @@ def handle_hint(peer: Peer, hint: Hint, source: Locator, now: Instant) -> list[O
         peer.listed_answered_at = None
         outputs += peer.seal(ack, source, now)
         outputs += peer.challenge([locator for locator in listed if locator != source], now)
-    outputs.append(peer.remember(locators=listed, move_number=hint.move_number))
+    # Not worth waiting for a disk: after a restart no session is left under which an old hint could
+    # be replayed, and a handshake says where the peer is.
+    peer.remember_soon(now, locators=listed, move_number=hint.move_number)
     return outputs
 
 

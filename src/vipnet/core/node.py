@@ -87,8 +87,7 @@ class Node:
             return self._unreachable(packet, Unreachable.PROHIBITED, now)
         parse_ipv4(packet)
         outputs = outbound.handle_packet(peer, packet, now)
-        self._reschedule(peer)
-        return outputs + self._serve_due(now)
+        return outputs + self._serve_own(peer, now)
 
     def handle_datagram(self, data: bytes, source: Locator, now: Instant) -> list[Output]:
         """Raise PeerError for what is not acceptable: count it and go on."""
@@ -102,7 +101,7 @@ class Node:
             outputs = inbound.handle_sealed(owner, session, data, header.counter, source, now)
         finally:
             self._reschedule(owner)
-        return self._finish(outputs, now)
+        return self._report(outputs + self._serve_own(owner, now))
 
     def handle_locators(self, locators: tuple[Locator, ...], cause: str, now: Instant) -> list[Output]:
         """This host is now at LOCATORS, best first; () while it is nowhere."""
@@ -114,9 +113,12 @@ class Node:
         self.host.next_move_number()
         self.moves.begin(cause, old, locators, now)
         outputs: list[Output] = []
+        told, all_told = 0, sum(peer.active(now) for peer in self.peers.values())
         # Whoever spoke last is the likeliest to wait for us.
         for peer in sorted(self.peers.values(), key=_last_traffic, reverse=True):
-            outputs += moving.handle_own_move(peer, now)
+            # All hints leave first, then acks come in the same order.
+            outputs += moving.handle_own_move(peer, now, all_told + told)
+            told += peer.hints is not None
             self._reschedule(peer)
         for contact in self._contacts.values():
             if contact.initiator.active:
@@ -148,7 +150,9 @@ class Node:
         outputs = self._responder.handle_lookup(result, now)
         peer = self.peers.get(result.name)
         if peer is not None:
-            peer.lookup_under_way = False
+            if peer.lookup_under_way:
+                peer.lookup_under_way = False
+                self.host.lookups_under_way -= 1
             outputs += moving.handle_lookup(peer, result, now)
             self._reschedule(peer)
         contact = self._contacts.get(result.name)
@@ -201,6 +205,7 @@ class Node:
         if peer is None:
             return []
         self._scheduled.pop(name, None)
+        self.host.lookups_under_way -= peer.lookup_under_way
         handshakes.forget_indexes(peer, [session.local_index for session in peer.sessions.all()])
         handshakes.forget_indexes(peer, peer.initiator.stop())
         peer.stash.clear()
@@ -213,6 +218,8 @@ class Node:
         for peer in self.peers.values():
             if peer.active(now):
                 outputs += peer.seal_to_current(Close("going down"), now)
+            if peer.save_at is not None:
+                outputs.append(peer.remember())
         return outputs
 
     # --- time
@@ -326,21 +333,34 @@ class Node:
 
     def _finish(self, outputs: list[Output], now: Instant) -> list[Output]:
         """What became due by an input is done before it returns."""
-        outputs += self._serve_due(now)
+        return self._report(outputs + self._serve_due(now))
+
+    def _report(self, outputs: list[Output]) -> list[Output]:
         report = self.moves.take_report()
         if report is not None:
             outputs.append(report)
         return outputs
 
-    def _reschedule(self, owner: Peer | FirstContact) -> None:
-        """Keep the earliest deadline of OWNER in the heap; a wake-up too early does no harm."""
+    def _serve_own(self, peer: Peer, now: Instant) -> list[Output]:
+        """What a datagram or packet made due for its own peer.
+
+        Others wait for handle_timeout: what they miss may be the next in the socket.
+        """
+        outputs: list[Output] = []
+        while _is_due(self._reschedule(peer), now):
+            outputs += self._serve_peer(peer, now)
+        return outputs
+
+    def _reschedule(self, owner: Peer | FirstContact) -> Instant | None:
+        """Keep the earliest deadline of OWNER in the heap, return it; a wake-up too early does no harm."""
         if isinstance(owner, FirstContact) and owner is not self._contacts.get(owner.name):
-            return  # it is a peer now
+            return None  # it is a peer now
         at = owner.next_timeout()
         scheduled = self._scheduled.get(owner.name)
         if at is not None and (scheduled is None or at < scheduled):
             self._scheduled[owner.name] = at
             heapq.heappush(self._due, (at, next(self._order), owner))
+        return at
 
     def _serve_due(self, now: Instant) -> list[Output]:
         outputs: list[Output] = []
@@ -378,6 +398,8 @@ class Node:
             outputs += moving.ask_listed(peer, now)
         if _is_due(peer.active_ends(), now):
             outputs.append(peer.remember(active=False))
+        if _is_due(peer.save_at, now):
+            outputs.append(peer.remember())
         return outputs
 
     def _serve_liveness(self, peer: Peer, step: LivenessStep, now: Instant) -> list[Output]:

@@ -70,4 +70,5 @@ def want_lookup(peer: Peer, reason: str) -> list[Output]:
     if peer.lookup_under_way:
         return []
     peer.lookup_under_way = True
+    peer.host.lookups_under_way += 1
     return [LookupWanted(peer.name, reason, authoritative=True)]

@@ -91,6 +91,7 @@ class Peer:
         self.listed_answered_at: Instant | None = None
         self.listed_asked_at: Instant | None = None  # last, while the peer is at another locator
         self.settled: Instant | None = None  # challenges of this instant have had their first answer
+        self.save_at: Instant | None = None  # when what has changed of `known` is stored at the latest
         self.rx_bytes = self.tx_bytes = 0
 
     @property
@@ -113,7 +114,14 @@ class Peer:
     def remember(self, **changes: object) -> StorePeer:
         """Change what is stored of the peer; the output has to be carried out."""
         self.known = structs.replace(self.known, **changes)
+        self.save_at = None
         return self.known
+
+    def remember_soon(self, now: Instant, **changes: object) -> None:
+        """The same for what a restart can do without: a peer that moves often must not keep the disk busy."""
+        self.known = structs.replace(self.known, **changes)
+        if self.save_at is None:
+            self.save_at = Instant(now + self.host.policy.save_after_s)
 
     # --- sealing
 
@@ -241,6 +249,7 @@ class Peer:
             self.wanted_until,
             self.active_ends(),
             self.replay_at,
+            self.save_at,
             self.ask_listed_at(),
         )
         return min((at for at in deadlines if at is not None), default=None)

@@ -57,7 +57,7 @@ class Responder:
         host: Host,
         peers: dict[Fqdn, Peer],
         add_peer: Callable[[StorePeer], Peer],
-        reschedule: Callable[[Peer], None],
+        reschedule: Callable[[Peer], object],
     ) -> None:
         self._host, self._peers, self._add_peer, self._reschedule = host, peers, add_peer, reschedule
         self._jar = CookieJar(host.random_bytes(32))

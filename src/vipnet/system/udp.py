@@ -37,6 +37,8 @@ class DatagramSockets(Protocol):
 
     async def receive(self) -> tuple[bytes, Locator]: ...
 
+    def receive_nowait(self) -> tuple[bytes, Locator] | None: ...
+
     def send(
         self, payload: bytes | memoryview, destination: Locator, source: str | None, /
     ) -> OSError | None: ...
@@ -86,14 +88,20 @@ class UdpSockets:
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         while True:
-            for sock in self._in_turn():
-                if received := self._receive_from(sock):
-                    # Let others run, but do not lose the datagram to a cancellation.
-                    await trio.lowlevel.cancel_shielded_checkpoint()
-                    return received
+            if received := self.receive_nowait():
+                # Let others run, but do not lose the datagram to a cancellation.
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                return received
             if self._ready.closed:
                 raise trio.ClosedResourceError
             await trio.lowlevel.wait_readable(self._ready.fileno())
+
+    def receive_nowait(self) -> tuple[bytes, Locator] | None:
+        """Return the next datagram that is there already, and where it came from; None: there is none."""
+        for sock in self._in_turn():
+            if received := self._receive_from(sock):
+                return received
+        return None
 
     def _in_turn(self) -> Sequence[socket.socket]:
         """IPv4 first, and every now and then IPv6: a flood of one must not silence the other."""
