@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.core.pairs import pair, peer_at
 from tests.core.test_session import make
-from tests.sim.network import Network
+from tests.sim.network import Network, SimHost
 
+from vipnet.core.outputs import Transmit
 from vipnet.core.stash import Sent, Stash, StashRoom
 from vipnet.crypto.replay import ReplayWindow
 from vipnet.policy import Policy
@@ -66,8 +67,40 @@ def test_what_went_to_the_path_in_use_may_still_be_under_way() -> None:
 def test_what_was_sealed_before_the_outage_is_not_its_loss() -> None:
     stash, sent = filled(10)
     since = Instant(START + 0.0045)
-    missing = stash.missing([report({0})], NEW, since, Instant(START + 0.1), sent[0].session)
-    assert [entry.counter for entry in missing] == [5, 6, 7, 8, 9]
+    missing = stash.missing([report({0, 4, 7})], NEW, since, Instant(START + 0.1), sent[0].session)
+    assert [entry.counter for entry in missing] == [5, 6, 8, 9]
+
+
+def test_of_what_nothing_has_arrived_any_more_is_the_loss_however_lately_the_peer_was_heard() -> None:
+    stash, sent = filled(10)
+    now = Instant(START + 0.1)
+    for since in (START, now):
+        missing = stash.missing([report({*range(5), 99})], NEW, since, now, sent[0].session)
+        assert [entry.counter for entry in missing] == [5, 6, 7, 8, 9]
+    assert not stash.missing([report({*range(5), 99})], OLD, now, now, sent[0].session)
+
+
+def test_a_path_that_dies_one_way_loses_nothing() -> None:
+    """A hears nothing for a second while b hears a all along, and does not know."""
+    net = Network(4, latency_s=0.01)
+    a, b = pair(net)
+    net.run_for(0.1)
+    a.received.clear()
+    carry, old = net.send, a.locator
+
+    def lose(sender: SimHost, transmit: Transmit) -> None:
+        if sender is not b or transmit.destination != old:
+            carry(sender, transmit)
+
+    net.send = lose  # type: ignore[method-assign]
+    for number in range(100):
+        a.send(b, b"still here")
+        b.send(a, b"n%03d" % number)
+        net.run_for(0.01)
+    assert not a.received
+    a.move_to("203.0.113.9")
+    net.run_for(1)
+    assert [int(body[1:4]) for body in a.received] == list(range(100))
 
 
 @given(st.lists(st.tuples(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1)), max_size=128))

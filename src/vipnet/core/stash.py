@@ -72,6 +72,7 @@ class Stash:
         """
         self.expire(now)
         by_index = {report.index: _Received(report) for report in reports}
+        since = min(since, self._stopped_arriving(by_index, path, since))
         missing = []
         for sent in self._sent:
             if sent.sealed_at < since or sent.counter < sent.session.sent - _COUNTERS_MAX:
@@ -86,6 +87,21 @@ class Stash:
             ):
                 missing.append(sent)
         return missing
+
+    def _stopped_arriving(self, by_index: dict[int, _Received], path: Locator, otherwise: Instant) -> Instant:
+        """When the oldest of those left of which none has arrived, where datagrams went before.
+
+        A path can die one way: the peer is heard all the while, and only its report tells.
+        """
+        stopped_at = otherwise
+        for sent in reversed(self._sent):
+            if sent.destination == path:
+                continue
+            received = by_index.get(sent.session.remote_index)
+            if received is None or sent.counter in received:
+                break
+            stopped_at = sent.sealed_at
+        return stopped_at
 
     def clear(self) -> None:
         while self._sent:
