@@ -74,6 +74,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     replay_margin_s: float = 0.1  # sealed so long before the last sign of life: not this move's loss
     replay_burst_bytes: int = 2**18  # sent again at once; the rest in steps of
     replay_step_s: float = 0.002
+    flush_burst_packets: int = 64  # of those that waited, sealed at once; about half a millisecond
     pending_inits: int = 64  # strangers' handshakes waiting for DNS to vouch for their name
     stranger_inits_per_s: int = 50  # above this: cookies (WireGuard section 5.3)
     refused_cache_s: float = 60.0  # a name that DNS did not vouch for is not looked up again

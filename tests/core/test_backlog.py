@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.core.pairs import pair
+from tests.sim.network import Network
 
 from vipnet.core.backlog import Backlog
 from vipnet.policy import Policy
@@ -17,6 +19,36 @@ def test_packets_come_out_in_their_order_once() -> None:
         backlog.append(packet)
     assert backlog.take_all() == [b"one", b"two", b"three"]
     assert backlog.take_all() == []
+
+
+def test_a_few_may_be_taken_and_leave_their_room() -> None:
+    backlog = Backlog(POLICY)
+    for packet in (b"one", b"two", bytes(94)):
+        backlog.append(packet)
+    assert backlog.take(2) == [b"one", b"two"]
+    backlog.append(b"fits")
+    assert (len(backlog), backlog.refused) == (2, 0)
+    assert backlog.take(5) == [bytes(94), b"fits"]
+    assert backlog.take(5) == []
+
+
+def test_a_hint_does_not_wait_until_a_long_backlog_is_sealed() -> None:
+    """What waited leaves in steps, in its order, and before what comes meanwhile."""
+    net = Network(1, latency_s=0.01)
+    a, b = pair(net)
+    a.move_to(None)
+    net.run_for(0.1)
+    b.received.clear()
+    for number in range(1000):
+        a.send(b, b"n%03d" % number)
+    sent_before = len(net.trace)
+    a.move_to("203.0.113.9")
+    at_once = len(net.trace) - sent_before
+    assert 0 < at_once <= Policy().flush_burst_packets + 2
+    a.send(b, b"last")
+    net.run_for(1)
+    assert [body for body in b.received if body.startswith(b"n")] == [b"n%03d" % n for n in range(1000)]
+    assert b.received[-1] == b"last"
 
 
 def test_what_is_put_back_comes_before_what_came_since() -> None:

@@ -35,6 +35,12 @@ class Backlog:
         self._size_bytes = 0
         return packets
 
+    def take(self, count: int) -> list[bytes]:
+        """The oldest packets, at most COUNT."""
+        packets = [self._packets.popleft() for _ in range(min(count, len(self._packets)))]
+        self._size_bytes -= sum(map(len, packets))
+        return packets
+
     def put_back(self, packets: list[bytes]) -> None:
         """The first of those taken could not leave after all."""
         self._packets.extendleft(reversed(packets))

@@ -19,7 +19,8 @@ def handle_packet(peer: Peer, packet: bytes, now: Instant) -> list[Output]:
         if peer.host.policy.lookup_before_send and peer.lookup_under_way:
             peer.backlog.append(packet)
             return outputs
-    ready = session is not None and peer.host.locators and not peer.dead and not peer.replaying
+    waiting = peer.replaying or peer.replay_at is not None  # what came earlier goes first
+    ready = session is not None and peer.host.locators and not peer.dead and not waiting
     path = peer.path(len(packet) + SEAL_OVERHEAD) if ready else None
     if session is None or path is None:
         peer.backlog.append(packet)
@@ -34,18 +35,24 @@ def handle_packet(peer: Peer, packet: bytes, now: Instant) -> list[Output]:
 
 
 def flush(peer: Peer, now: Instant) -> list[Output]:
-    """Send what waited for a key or a path, if there is both."""
+    """Send what waited for a key or a path, if there is both; in steps.
+
+    Sealing a second's packets at once would hold up the hint that goes before them, and its ack.
+    """
     session = peer.sessions.sending(now)
     if session is None or not peer.host.locators or peer.dead or peer.replaying or not len(peer.backlog):
         return []
     outputs: list[Output] = []
-    packets = peer.backlog.take_all()
+    policy = peer.host.policy
+    packets = peer.backlog.take(policy.flush_burst_packets)
     for number, packet in enumerate(packets):
         path = peer.path(len(packet) + SEAL_OVERHEAD)
         if path is None:
             peer.backlog.put_back(packets[number:])
             break
         outputs.append(peer.transmit_packet(session, packet, path, now))
+    else:
+        peer.replay_at = Instant(now + policy.replay_step_s) if len(peer.backlog) else None
     if outputs:
         peer.liveness.sent_data(now)
     return outputs

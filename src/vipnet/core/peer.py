@@ -66,7 +66,7 @@ class Peer:
         self.backlog = Backlog(host.policy)
         self.stash = Stash(host.policy, host.stash_room)
         self.replaying: deque[Sent] = deque()  # what a move lost and is still to be sent again
-        self.replay_at: Instant | None = None
+        self.replay_at: Instant | None = None  # the next step of a replay, or of what waited
         self.resent: deque[tuple[Instant, Instant]] = deque(maxlen=128)  # when, and sealed when
         self.hints: HintSender | None = None
         self.port = known.locators[0].port if known.locators else DEFAULT_PORT
