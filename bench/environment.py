@@ -13,7 +13,10 @@ from typing import Any
 def environment() -> dict[str, Any]:
     root = Path(__file__).resolve().parents[1]
     commit = subprocess.run(
-        ["git", "-C", str(root), "describe", "--always", "--dirty"], capture_output=True, text=True
+        ["git", "-C", str(root), "describe", "--always", "--dirty"],
+        check=False,
+        capture_output=True,
+        text=True,
     )
     return {
         "commit": commit.stdout.strip() or None,

@@ -38,10 +38,10 @@ class Host(NamedTuple):
     def command(self, *words: str) -> list[str]:
         return ["ip", "netns", "exec", self.netns, *words]
 
-    def run(self, *words: str, input: str | None = None, within_s: float = 60) -> str:
+    def run(self, *words: str, given: str | None = None, within_s: float = 60) -> str:
         """Standard output of a program here. Raise TestbedError when it fails."""
         done = subprocess.run(
-            self.command(*words), input=input, capture_output=True, text=True, timeout=within_s
+            self.command(*words), check=False, input=given, capture_output=True, text=True, timeout=within_s
         )
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines()
@@ -105,11 +105,11 @@ class Testbed:
 
     def cut(self) -> None:
         for host in self.hosts:
-            subprocess.run(["ip", "netns", "delete", host.netns], capture_output=True)
+            subprocess.run(["ip", "netns", "delete", host.netns], check=False, capture_output=True)
 
     def reaches(self, host: Host, address: str) -> bool:
         ping = host.command("ping", "-q", "-n", "-c", "1", "-W", "1", address)
-        return subprocess.run(ping, capture_output=True).returncode == 0
+        return subprocess.run(ping, check=False, capture_output=True).returncode == 0
 
     def until(self, condition: Callable[[], bool], what: str, within_s: float = 30) -> None:
         deadline = time.monotonic() + within_s
@@ -133,7 +133,7 @@ def testbed() -> Iterator[Testbed]:
 
 
 def _ip(*words: str) -> None:
-    done = subprocess.run(["ip", *words], capture_output=True, text=True)
+    done = subprocess.run(["ip", *words], check=False, capture_output=True, text=True)
     if done.returncode:
         raise TestbedError(f"ip {' '.join(words)}: {done.stderr.strip()}: root and iproute2 are needed")
 

@@ -150,7 +150,9 @@ class Meter:
 
     def _iperf(self, way: Way, *options: str) -> dict[str, Any]:
         words = self._iperf_words(way, "-t", str(self.seconds), *options)
-        done = subprocess.run(words, capture_output=True, text=True, timeout=self.seconds + _GRACE_S)
+        done = subprocess.run(
+            words, check=False, capture_output=True, text=True, timeout=self.seconds + _GRACE_S
+        )
         result: dict[str, Any] = json.loads(done.stdout or "{}")
         if done.returncode or "error" in result:
             raise TestbedError(f"iperf3 {' '.join(options)}: {result.get('error', done.stderr.strip())}")
@@ -218,7 +220,6 @@ def _started(cls: type[Overlay], stack: contextlib.ExitStack) -> Overlay:
     _say(f"starting {cls.name}")
     bed: Testbed = stack.enter_context(testbed())
     overlay = cls(bed)
-    stack.callback(overlay.stop)
     overlay.start()
     return overlay
 
@@ -239,14 +240,18 @@ def table(document: dict[str, Any]) -> str:
     lines = [f"{'case':<14}{'way':<6}" + "".join(f"{name:>20}" for name in document["overlays"])]
     overlays = document["overlays"]
     reference = overlays.get("wireguard-go", {"figures": {}})["figures"]
-    rows = sorted({(case, way) for one in overlays.values() for case in one["figures"] for way in one["figures"][case]})
+    rows = sorted(
+        {(case, way) for one in overlays.values() for case in one["figures"] for way in one["figures"][case]}
+    )
     for case, way in rows:
         cells = []
         for one in overlays.values():
             median = one["figures"].get(case, {}).get(way, {}).get("median")
             base = reference.get(case, {}).get(way, {}).get("median")
             ratio = f" ({median / base:.2f})" if median is not None and base else ""
-            cells.append(f"{'-' if median is None else f'{median:,.3g}' if median < 100 else f'{median:,.0f}'}{ratio}")
+            cells.append(
+                f"{'-' if median is None else f'{median:,.3g}' if median < 100 else f'{median:,.0f}'}{ratio}"
+            )
         lines.append(f"{case:<14}{way:<6}" + "".join(f"{cell:>20}" for cell in cells))
     return "\n".join(lines)
 

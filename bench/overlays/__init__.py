@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import ClassVar
 
 from bench.testbed import Host, Testbed
@@ -39,11 +40,8 @@ class Overlay(ABC):
     def version(self) -> str:
         """As the program says it."""
 
-    def stop(self) -> None:  # noqa: B027: most end with their processes
-        """Give back what processes of the testbed do not."""
-
     def wait(self) -> None:
         """Until both directions work."""
         for host in self.bed.hosts:
-            other = self.bed.other(host)
-            self.bed.until(lambda h=host, o=other: self.bed.reaches(h, self.address(o)), f"{self.name}: a ping")
+            target = self.address(self.bed.other(host))
+            self.bed.until(partial(self.bed.reaches, host, target), f"{self.name}: a ping")

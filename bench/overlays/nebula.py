@@ -48,4 +48,6 @@ class Nebula(Overlay):
         return f"10.92.0.{host.address[-1]}"
 
     def version(self) -> str:
-        return subprocess.run(["nebula", "-version"], capture_output=True, text=True).stdout.split()[-1]
+        return subprocess.run(
+            ["nebula", "-version"], capture_output=True, text=True, check=True
+        ).stdout.split()[-1]

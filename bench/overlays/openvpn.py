@@ -44,4 +44,6 @@ class OpenVpn(Overlay):
         return f"10.94.0.{host.address[-1]}"
 
     def version(self) -> str:
-        return subprocess.run(["openvpn", "--version"], capture_output=True, text=True).stdout.split()[1]
+        return subprocess.run(
+            ["openvpn", "--version"], capture_output=True, text=True, check=True
+        ).stdout.split()[1]

@@ -29,7 +29,7 @@ class Tinc(Overlay):
             up = directory / "tinc-up"
             up.write_text(_UP.format(inside=self.address(host)), encoding="ascii")
             up.chmod(0o755)
-            host.run("tincd", "-c", str(directory), "-K", "4096", input="\n\n")
+            host.run("tincd", "-c", str(directory), "-K", "4096", given="\n\n")
         for host in self.bed.hosts:
             other = self.bed.other(host)
             public = (host.directory / "tinc/hosts" / host.label).read_bytes()
@@ -44,4 +44,6 @@ class Tinc(Overlay):
         return f"10.93.0.{host.address[-1]}"
 
     def version(self) -> str:
-        return subprocess.run(["tincd", "--version"], capture_output=True, text=True).stdout.split()[2]
+        return subprocess.run(
+            ["tincd", "--version"], capture_output=True, text=True, check=True
+        ).stdout.split()[2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from functools import partial
 
 from bench.overlays import Overlay, debian
 from bench.testbed import Host
@@ -20,7 +21,7 @@ class WireguardGo(Overlay):
             # In the foreground it is a process that we can measure and end.
             link = self._link(host)
             self.pids.append(self.bed.start(host, program, "--foreground", link, log="wireguard.log").pid)
-            self.bed.until(lambda h=host, n=link: n in h.run("ip", "-brief", "link"), link)
+            self.bed.until(partial(_has_link, host, link), link)
             other = self.bed.other(host)
             key = host.directory / "wg.key"
             key.touch(mode=0o600)
@@ -48,3 +49,6 @@ class WireguardGo(Overlay):
     def version(self) -> str:
         return self._program.version
 
+
+def _has_link(host: Host, link: str) -> bool:
+    return link in host.run("ip", "-brief", "link")

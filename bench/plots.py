@@ -1,0 +1,47 @@
+"""Figures in one restrained style, legible in print and without colour."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib as mpl
+
+mpl.use("svg")
+
+from matplotlib import pyplot as plt
+
+# Okabe and Ito's colours, told apart by people who do not see all of them.
+_COLOURS: Final = ("#999999", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
+_PANELS: Final = (
+    ("tcp_1", "TCP, 1 connection", "Mbit/s"),
+    ("tcp_8", "TCP, 8 connections", "Mbit/s"),
+    ("udp_1200", "UDP of 1,200 bytes, flooded", "datagrams/s received"),
+    ("udp_64", "UDP of 64 bytes, flooded", "datagrams/s received"),
+    ("ping", "round trip, idle", "ms"),
+    ("cpu_per_gb", "CPU of the machine, TCP", "s/GB"),
+)
+
+
+def throughput_plot(document: dict[str, Any], file: Path) -> None:
+    """Medians with the range of all rounds; the bare wire is a row of its own, off the bars' scale."""
+    overlays = [name for name in document["overlays"] if name != "bare"]
+    figure, axes = plt.subplots(2, 3, figsize=(10, 5), layout="constrained")
+    for (case, title, unit), panel in zip(_PANELS, axes.flat, strict=True):
+        for row, name in enumerate(overlays):
+            ways = document["overlays"][name]["figures"].get(case, {})
+            for number, one in enumerate(ways.values()):
+                at = row + (number - 0.5) * 0.36
+                span = [[one["median"] - one["min"]], [one["max"] - one["median"]]]
+                panel.barh(at, one["median"], 0.34, color=_COLOURS[(row + 1) % len(_COLOURS)])
+                panel.errorbar(one["median"], at, xerr=span, color="black", linewidth=0.8, capsize=2)
+        bare = document["overlays"].get("bare", {}).get("figures", {}).get(case, {})
+        note = ", ".join(f"{one['median']:,.3g}" for one in bare.values())
+        panel.set_title(title + (f" (bare wire: {note})" if note else ""), fontsize=8)
+        panel.set_yticks(range(len(overlays)), overlays, fontsize=8)
+        panel.set_xlabel(unit, fontsize=8)
+        panel.tick_params(labelsize=8)
+        panel.invert_yaxis()
+        panel.spines[["top", "right"]].set_visible(False)
+    figure.savefig(file, metadata={"Date": None})
+    plt.close(figure)
