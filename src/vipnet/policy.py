@@ -69,8 +69,12 @@ class Policy(Struct, frozen=True, kw_only=True):
     queue_packets: int = 16_384  # packets kept a peer while there is no key or no path
     queue_bytes: int = 2**21
     stash_s: float = 2.0  # sealed datagrams are kept so long for a replay
-    stash_bytes: int = 2**24  # a peer
+    stash_min_bytes: int = 2**21  # a peer: so much in any case, more only for what may be under way ...
+    stash_bytes: int = 2**24  # ... up to this
     stash_total_bytes: int = 2**26
+    flow_s: float = 60.0  # the oldest unacknowledged segment of a TCP connection is kept so long
+    flows: int = 1024  # connections a peer whose segment is kept
+    flows_bytes: int = 2**21  # of these segments a peer; within stash_total_bytes
     replay_margin_s: float = 0.1  # sealed so long before the last sign of life: not this move's loss
     replay_burst_bytes: int = 2**18  # sent again at once; the rest in steps of
     replay_step_s: float = 0.002

@@ -20,15 +20,24 @@ from vipnet.wire.control import Report
 
 OLD, NEW = Locator("192.0.2.1", 5847), Locator("198.51.100.7", 5847)
 START = Instant(1000.0)
+SIZE = len(make(ours=True).seal(b"packet", 1))
 
 
-def filled(number: int, *, to: Locator = OLD, policy: Policy | None = None) -> tuple[Stash, list[Sent]]:
+def filled(
+    number: int,
+    *,
+    to: Locator = OLD,
+    policy: Policy | None = None,
+    lost_since: Instant = START,
+    in_outage: bool = True,
+) -> tuple[Stash, list[Sent]]:
     """A stash with NUMBER datagrams of one session, a millisecond apart."""
     policy = policy or Policy()
-    stash, session, sent = Stash(policy, StashRoom(policy)), make(ours=True), []
+    stash = Stash(policy, StashRoom(policy), lambda now: lost_since, lambda: in_outage)
+    session, sent = make(ours=True), []
     for counter in range(number):
         at = Instant(START + counter / 1000)
-        sent.append(Sent(session, counter, session.seal(b"packet", 1), to, at))
+        sent.append(Sent(session, counter, session.seal(b"packet", 1), to, at, at))
         stash.keep(sent[-1])
     return stash, sent
 
@@ -44,24 +53,32 @@ def report(received: set[int], max_gaps: int = 64) -> Report:
 @given(st.sets(st.integers(0, 99), min_size=1))
 def test_exactly_what_is_missing_goes_again_oldest_first(received: set[int]) -> None:
     stash, sent = filled(100)
-    now = Instant(START + 0.2)
-    missing = stash.missing([report(received)], NEW, START, now, sent[0].session)
+    missing = stash.missing([report(received)], NEW, START, START, sent[0].session)
     assert [entry.counter for entry in missing] == [n for n in range(100) if n not in received]
 
 
 @given(st.sets(st.integers(0, 99), min_size=1), st.integers(1, 5))
-def test_gaps_that_did_not_fit_the_report_count_as_received(received: set[int], max_gaps: int) -> None:
+def test_nothing_is_lost_by_gaps_that_do_not_fit_the_report(received: set[int], max_gaps: int) -> None:
+    """Rather some datagrams go again for nothing: the newest gaps are exact, the older ones are one."""
     stash, sent = filled(100)
-    now = Instant(START + 0.2)
-    missing = stash.missing([report(received, max_gaps)], NEW, START, now, sent[0].session)
+    said = report(received, max_gaps)
+    missing = [entry.counter for entry in stash.missing([said], NEW, START, START, sent[0].session)]
     lost = [n for n in range(100) if n not in received]
-    assert [entry.counter for entry in missing] == lost[len(lost) - len(missing) :]
+    assert len(said.gaps) <= max_gaps
+    assert set(lost) <= set(missing)
+    newer = said.base + sum(said.gaps[0]) if said.gaps else 0
+    assert [n for n in missing if n >= newer] == [n for n in lost if n >= newer]
 
 
 def test_what_went_to_the_path_in_use_may_still_be_under_way() -> None:
     stash, sent = filled(10, to=NEW)
-    missing = stash.missing([report({0, 1, 5})], NEW, START, Instant(START + 0.1), sent[0].session)
-    assert [entry.counter for entry in missing] == [2, 3, 4]
+    answered_at = Instant(START + 0.0075)
+    reports = [report({0, 1, 5})]
+    missing = stash.missing(reports, NEW, START, answered_at, sent[0].session)
+    assert [entry.counter for entry in missing] == [2, 3, 4, 6, 7]
+    # Nothing says when the path came back: all of it may be lost.
+    missing = stash.missing(reports, NEW, START, None, sent[0].session)
+    assert [entry.counter for entry in missing] == [2, 3, 4, 6, 7, 8, 9]
 
 
 def test_what_was_sealed_before_the_outage_is_not_its_loss() -> None:
@@ -107,22 +124,47 @@ def test_a_path_that_dies_one_way_loses_nothing() -> None:
 def test_nonsense_in_a_report_costs_nothing(gaps: list[tuple[int, int]]) -> None:
     stash, sent = filled(20)
     nonsense = Report(101, 0, 2**63 - 1, tuple(gaps))
-    stash.missing([nonsense] * 4, NEW, START, Instant(START + 0.1), sent[0].session)
+    stash.missing([nonsense] * 4, NEW, START, START, sent[0].session)
 
 
 def test_datagrams_are_kept_for_two_seconds() -> None:
     stash, sent = filled(10)
-    late = Instant(START + 0.005 + Policy().stash_s)
-    missing = stash.missing([report({0})], NEW, START, late, sent[0].session)
+    stash.expire(Instant(START + 0.005 + Policy().stash_s))
+    missing = stash.missing([report({0})], NEW, START, START, sent[0].session)
     assert [entry.counter for entry in missing] == [5, 6, 7, 8, 9]
 
 
+@pytest.mark.parametrize(("in_outage", "lost"), [(True, 6), (False, 0)])
+def test_what_an_outage_outlives_is_counted(in_outage: bool, lost: int) -> None:
+    stash, _ = filled(10, lost_since=Instant(START + 0.0035), in_outage=in_outage)
+    stash.expire(Instant(START + 3))
+    assert stash.oldest is None
+    assert stash.dropped == lost
+
+
 def test_a_stash_is_bounded_and_the_newest_stay() -> None:
-    size = len(make(ours=True).seal(b"packet", 1))
-    stash, sent = filled(10, policy=Policy(stash_bytes=4 * size))
-    missing = stash.missing([], NEW, START, Instant(START + 0.1), sent[0].session)
+    stash, sent = filled(10, policy=Policy(stash_min_bytes=2 * SIZE, stash_bytes=4 * SIZE))
+    missing = stash.missing([], NEW, START, START, sent[0].session)
     assert [entry.counter for entry in missing] == [6, 7, 8, 9]
-    assert stash.pushed_out == 6
+    assert stash.dropped == 6
+
+
+def test_more_than_little_is_kept_only_of_what_may_be_under_way() -> None:
+    policy = Policy(stash_min_bytes=2 * SIZE, stash_bytes=9 * SIZE)
+    stash, sent = filled(10, policy=policy, lost_since=Instant(START + 0.0055))
+    missing = stash.missing([], NEW, START, START, sent[0].session)
+    assert [entry.counter for entry in missing] == [6, 7, 8, 9]
+    stash, sent = filled(10, policy=policy, lost_since=Instant(START + 1))
+    missing = stash.missing([], NEW, START, START, sent[0].session)
+    assert [entry.counter for entry in missing] == [8, 9]
+    assert stash.dropped == 0  # nobody needed them
+
+
+def test_room_that_others_have_taken_is_counted_as_excess() -> None:
+    stash, sent = filled(10, policy=Policy(stash_total_bytes=3 * SIZE))
+    missing = stash.missing([], NEW, START, START, sent[0].session)
+    assert [entry.counter for entry in missing] == [7, 8, 9]
+    assert stash.dropped == 7
 
 
 def test_idle_peers_give_the_common_room_back() -> None:

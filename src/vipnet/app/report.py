@@ -73,7 +73,8 @@ def counters(node: Node, *others: Counter[str]) -> dict[str, int]:
     total: Counter[str] = Counter(
         token_refused=node.host.space.refused,
         backlog_refused=sum(peer.backlog.refused for peer in node.peers.values()),
-        stash_pushed_out=sum(peer.stash.pushed_out for peer in node.peers.values()),
+        flows_refused=sum(peer.flows.dropped for peer in node.peers.values()),
+        stash_pushed_out=sum(peer.stash.dropped for peer in node.peers.values()),
     )
     total.update(node.host.counters)
     for other in others:

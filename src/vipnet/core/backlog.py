@@ -41,6 +41,10 @@ class Backlog:
         self._size_bytes -= sum(map(len, packets))
         return packets
 
+    def give_up(self) -> None:
+        """They have waited in vain."""
+        self.refused += len(self.take_all())
+
     def put_back(self, packets: list[bytes]) -> None:
         """The first of those taken could not leave after all."""
         self._packets.extendleft(reversed(packets))

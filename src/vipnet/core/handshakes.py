@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vipnet.core import binding, moving
+from vipnet.core import binding, moving, replay
 from vipnet.core.initiator import Completed, Initiation
 from vipnet.core.locators import usable, usable_only
 from vipnet.core.outbound import flush, want_lookup
@@ -21,7 +21,7 @@ def handle_initiator_timeout(peer: Peer, now: Instant) -> list[Output]:
     initiator, host = peer.initiator, peer.host
     if initiator.gave_up(now):
         forget_indexes(peer, initiator.stop())
-        peer.backlog.take_all()
+        peer.backlog.give_up()
         return fail_wanted(peer, "no answer to any handshake")
     candidates = peer.mapping.candidates()
     outputs: list[Output] = []
@@ -72,7 +72,7 @@ def complete(peer: Peer, completed: Completed, source: Locator, now: Instant) ->
     if completed.session.sent == 0:
         # Another handshake crossed ours and is preferred; what our init said counts all the same.
         outputs.append(peer.transmit(completed.session, control.encode(Keepalive()), KIND_CONTROL, source))
-    return outputs + flush(peer, now)
+    return outputs + flush(peer, now) + replay.restart_flows(peer, now)
 
 
 def confirm(peer: Peer, session: Session, source: Locator, now: Instant) -> list[Output]:
@@ -87,7 +87,8 @@ def confirm(peer: Peer, session: Session, source: Locator, now: Instant) -> list
         if arrival.told_move == peer.host.move_number and peer.hints is not None:
             moving.hint_arrived(peer, now)
     outputs += _agree(peer, now)
-    return outputs + peer.challenge([source], now) + flush(peer, now)
+    outputs += peer.challenge([source], now)
+    return outputs + flush(peer, now) + replay.restart_flows(peer, now)
 
 
 def _agree(peer: Peer, now: Instant) -> list[Output]:
@@ -127,6 +128,8 @@ def _learn_place(
 ) -> list[Output]:
     """An authenticated handshake says where the peer is; move numbers may start anew with a boot."""
     mapping, host = peer.mapping, peer.host
+    if source != mapping.current:
+        peer.doubt_path()
     restarted = peer.boot_id != boot_id  # or we did: what we had stored is older than any handshake
     peer.boot_id = boot_id
     peer.dead = False

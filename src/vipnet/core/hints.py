@@ -33,6 +33,7 @@ class HintSender:
         self.asked = False  # DNS, at least once
         self._policy = policy
         self._begun_at = now
+        self.sent_at = now
         self._rto_s = rtt.rto_s
         fixed = policy.hint_timeout_fixed
         wait_s = 0.0 if fixed else turn * policy.hint_turn_s

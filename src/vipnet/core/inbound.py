@@ -48,6 +48,8 @@ def _handle_opened(
     peer: Peer, session: Session, plaintext: bytes, size: int, counter: int, source: Locator, now: Instant
 ) -> list[Output]:
     outputs: list[Output] = []
+    if peer.liveness.overdue(now):
+        peer.doubt_path()
     peer.mapping.last_heard = now
     peer.renewing = False
     peer.liveness.received()
@@ -75,6 +77,8 @@ def _handle_opened(
     if peer.dead:
         peer.dead = False
         outputs += flush(peer, now)
+    if peer.in_outage() and from_current:
+        outputs += moving.ask_what_arrived(peer, now)
     return outputs
 
 
@@ -83,6 +87,7 @@ def _handle_packet(peer: Peer, packet: bytes, now: Instant) -> list[Output]:
     if packet[12:20] != peer.inbound_addresses:
         raise ProtocolError(f"packet from {peer.name} with addresses that are not this pair's tokens")
     peer.liveness.received_data(now)
+    peer.flows.received(packet)
     outputs = touch(peer, now)
     outputs.append(Deliver(packet))
     return outputs
@@ -121,4 +126,5 @@ def _handle_close(peer: Peer, session: Session, message: Close) -> list[Output]:
     peer.negotiation.suspend()
     peer.hints = None
     peer.stash.clear()
+    peer.flows.clear()
     return [LogEvent("session.closed", {"peer": peer.name, "reason": message.reason})]

@@ -12,6 +12,8 @@ from vipnet.core.rtt import RttEstimator
 from vipnet.policy import Policy
 from vipnet.types import Instant
 
+_SLACK_S = 0.05  # so much later than due may a keepalive come without a doubt
+
 
 class LivenessStep(Enum):
     """What is due."""
@@ -30,6 +32,7 @@ class Liveness:
         self._rtt, self._policy = rtt, policy
         self._keepalive_at: Instant | None = None
         self._unanswered_at: Instant | None = None
+        self._unanswered_from: Instant | None = None
         self._probes = 0
         self._quiet_at: Instant | None = None
         self._quiet_probes = 0
@@ -38,13 +41,14 @@ class Liveness:
 
     def reset(self) -> None:
         """A path event: what was known of the path is worth nothing."""
-        self._unanswered_at = None
+        self._unanswered_at = self._unanswered_from = None
         self._probes = 0
 
     def sent_data(self, now: Instant) -> None:
         self._keepalive_at = None
         self._note_data(now)
         if self._unanswered_at is None:
+            self._unanswered_from = now
             self._unanswered_at = Instant(now + max(3 * self._rtt.rtt_s, self._policy.unanswered_s))
 
     def received_data(self, now: Instant) -> None:
@@ -55,10 +59,17 @@ class Liveness:
 
     def received(self) -> None:
         """Anything authenticated arrived: the path is alive."""
-        self._unanswered_at = None
+        self._unanswered_at = self._unanswered_from = None
         self._probes = 0
         if self._quiet_probes:
             self._quiet_at, self._quiet_probes = None, 0
+
+    def overdue(self, now: Instant) -> bool:
+        """Whether our data has been unanswered for longer than a peer that has it stays silent."""
+        since = self._unanswered_from
+        if since is None or now - since < self._policy.keepalive_s:
+            return False
+        return now - since > self._policy.keepalive_s + max(2 * self._rtt.rtt_s, _SLACK_S)
 
     def next_timeout(self) -> Instant | None:
         deadlines = (self._keepalive_at, self._unanswered_at, self._quiet_at, self._nat_at)

@@ -19,6 +19,7 @@ from vipnet.wire.control import Hint, HintAck, PathChallenge, PathResponse, Repo
 _PROBED_MAX = 32
 _PROBE_AGAIN_S = 1.0
 _LISTED_WINS_S = 1.0
+_ASK_AGAIN_S = 0.1
 
 
 # --- we moved
@@ -34,8 +35,7 @@ def handle_own_move(peer: Peer, now: Instant, turn: int = 0) -> list[Output]:
         return []
     peer.liveness.reset()
     peer.moved_at = now
-    if peer.outage_from is None:
-        peer.outage_from = peer.mapping.last_heard
+    peer.doubt_path()
     peer.dead, peer.source, peer.hints = False, None, None
     if not peer.host.locators:
         return []
@@ -97,6 +97,7 @@ def _send_hint(peer: Peer, now: Instant) -> list[Output]:
     if peer.sessions.sending(now) is None:
         peer.want_handshake(now)
         return []
+    peer.hints.sent_at = now
     locators = sorted(peer.host.locators, key=lambda own: own.host != peer.source)
     hint = Hint(peer.hints.move_number, tuple(locators), peer.reports())
     outputs: list[Output] = []
@@ -109,13 +110,14 @@ def _send_hint(peer: Peer, now: Instant) -> list[Output]:
 
 def handle_hint_ack(peer: Peer, ack: HintAck, source: Locator, now: Instant) -> list[Output]:
     """The partner knows where we are; its challenge is answered to where the ack came from."""
-    outputs = peer.seal(PathResponse(ack.challenge), source, now)
+    outputs = peer.seal(PathResponse(ack.challenge, peer.reports()), source, now)
     if peer.hints is None or ack.move_number != peer.hints.move_number:
         return outputs
+    told_at = peer.hints.sent_at
     hint_arrived(peer, now)
     if source in peer.mapping.candidates():
         peer.proved()
-        return outputs + _move_to(peer, source, ack.reports, now)
+        return outputs + _move_to(peer, source, ack.reports, now, told_at)
     return outputs + peer.challenge([source], now)
 
 
@@ -216,16 +218,16 @@ def handle_path_response(peer: Peer, response: PathResponse, now: Instant) -> li
         outputs += _hint_from(peer, answered.source, now)
     if answered.locator != peer.mapping.current:
         peer.proved()
-        return outputs + _move_to(peer, answered.locator, response.reports, now)
-    if peer.outage_from is not None and peer.hints is None:
-        return outputs + replay.begin(peer, response.reports, now)
+        return outputs + _move_to(peer, answered.locator, response.reports, now, answered.sent_at)
+    if peer.in_outage() and peer.hints is None:
+        return outputs + replay.begin(peer, response.reports, now, answered.sent_at)
     return outputs + replay.go_on(peer, now)
 
 
 def _found_another_source(peer: Peer, answered: Answered) -> bool:
     """Whether our address that was in use is dead, and another of ours is not."""
     in_use = peer.source_for(answered.locator)
-    return peer.outage_from is not None and answered.source != in_use and answered.source is not None
+    return peer.in_outage() and answered.source != in_use and answered.source is not None
 
 
 def _hint_from(peer: Peer, source: str | None, now: Instant) -> list[Output]:
@@ -242,12 +244,17 @@ def handle_path_challenge(
     return peer.seal(PathResponse(challenge.data, peer.reports()), source, now)
 
 
-def _move_to(peer: Peer, locator: Locator, reports: Sequence[Report], now: Instant) -> list[Output]:
+def _move_to(
+    peer: Peer, locator: Locator, reports: Sequence[Report], now: Instant, asked_at: Instant
+) -> list[Output]:
+    """What was asked there at ASKED_AT has been answered."""
     peer.mapping.current = locator
-    return _path_changed(peer, reports, now)
+    return _path_changed(peer, reports, now, asked_at)
 
 
-def _path_changed(peer: Peer, reports: Sequence[Report], now: Instant) -> list[Output]:
+def _path_changed(
+    peer: Peer, reports: Sequence[Report], now: Instant, arriving_since: Instant | None = None
+) -> list[Output]:
     """Datagrams go elsewhere from now on: first what was lost, then what waited for a path."""
     peer.liveness.reset()
     peer.probed.clear()
@@ -255,7 +262,16 @@ def _path_changed(peer: Peer, reports: Sequence[Report], now: Instant) -> list[O
     if peer.hints is not None:
         # We moved as well, and only now know where to say so.
         outputs += _send_hint(peer, now)
-    return outputs + replay.begin(peer, reports, now)
+    return outputs + replay.begin(peer, reports, now, arriving_since)
+
+
+def ask_what_arrived(peer: Peer, now: Instant) -> list[Output]:
+    """The peer is heard again after an outage, but has not said what it missed: ask, now and then."""
+    if not peer.host.policy.stores or peer.hints is not None or peer.mapping.current is None:
+        return []
+    if peer.asked_at is not None and now - peer.asked_at < max(2 * peer.rtt.rtt_s, _ASK_AGAIN_S):
+        return []
+    return peer.challenge([peer.mapping.current], now)
 
 
 # --- what DNS says

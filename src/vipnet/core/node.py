@@ -209,6 +209,7 @@ class Node:
         handshakes.forget_indexes(peer, [session.local_index for session in peer.sessions.all()])
         handshakes.forget_indexes(peer, peer.initiator.stop())
         peer.stash.clear()
+        peer.flows.clear()
         outputs = binding.absorb(peer, peer.negotiation.release(self.host.unix_s))
         return [*outputs, DropPeer(name)]
 
@@ -394,6 +395,7 @@ class Node:
             outputs += binding.apply(peer, peer.negotiation.handle_timeout(self.host.unix_s, now), now)
         handshakes.forget_indexes(peer, [old.local_index for old in peer.sessions.handle_timeout(now)])
         peer.stash.expire(now)  # others need the room
+        peer.flows.expire(now)
         if _is_due(peer.ask_listed_at(), now):
             outputs += moving.ask_listed(peer, now)
         if _is_due(peer.active_ends(), now):
@@ -407,7 +409,7 @@ class Node:
             case LivenessStep.KEEPALIVE:
                 return peer.seal_to_current(Keepalive(), now)
             case LivenessStep.PROBE:
-                self._suspect(peer)
+                peer.doubt_path()
                 return peer.challenge(peer.mapping.candidates(), now, everywhere=True)
             case LivenessStep.DEAD:
                 # The peer may be elsewhere, or have lost its session: ask DNS, and shake hands anew.
@@ -415,7 +417,7 @@ class Node:
                 peer.want_handshake(now)
                 return outbound.want_lookup(peer, "path is dead")
             case LivenessStep.PROBE_QUIET:
-                self._suspect(peer)
+                peer.doubt_path()
                 current = peer.mapping.current
                 # The challenge asks; the keepalive shows a partner outside of our NAT where we are now.
                 asked = peer.challenge([] if current is None else [current], now)
@@ -423,10 +425,6 @@ class Node:
             case LivenessStep.SEARCH:
                 searched = peer.challenge(peer.mapping.candidates(), now, everywhere=True)
                 return searched + outbound.want_lookup(peer, "its data stopped")
-
-    def _suspect(self, peer: Peer) -> None:
-        if peer.outage_from is None:
-            peer.outage_from = peer.mapping.last_heard
 
     def _serve_contact(self, contact: FirstContact, now: Instant) -> list[Output]:
         outputs = contact.handle_timeout(now)

@@ -12,6 +12,7 @@ from collections import deque
 from msgspec import structs
 
 from vipnet.core.backlog import Backlog
+from vipnet.core.flows import Flows
 from vipnet.core.hints import HintSender
 from vipnet.core.host import Host
 from vipnet.core.initiator import Initiation, Initiator
@@ -64,10 +65,11 @@ class Peer:
         self.challenges = Challenges(host.random_bytes)
         self.liveness = Liveness(self.rtt, host.policy)
         self.backlog = Backlog(host.policy)
-        self.stash = Stash(host.policy, host.stash_room)
+        self.stash = Stash(host.policy, host.stash_room, self.lost_since, self.in_outage)
+        self.flows = Flows(host.policy, host.stash_room)
         self.replaying: deque[Sent] = deque()  # what a move lost and is still to be sent again
         self.replay_at: Instant | None = None  # the next step of a replay, or of what waited
-        self.resent: deque[tuple[Instant, Instant]] = deque(maxlen=128)  # when, and sealed when
+        self.reported: frozenset[int] | None = None  # sessions of the report that is being answered
         self.hints: HintSender | None = None
         self.port = known.locators[0].port if known.locators else DEFAULT_PORT
         self.boot_id: bytes | None = None
@@ -90,6 +92,7 @@ class Peer:
         self.probed: dict[Locator, Instant] = {}  # unlisted sources that were challenged, and when
         self.listed_answered_at: Instant | None = None
         self.listed_asked_at: Instant | None = None  # last, while the peer is at another locator
+        self.asked_at: Instant | None = None  # when it was last challenged
         self.settled: Instant | None = None  # challenges of this instant have had their first answer
         self.save_at: Instant | None = None  # when what has changed of `known` is stored at the latest
         self.rx_bytes = self.tx_bytes = 0
@@ -110,6 +113,28 @@ class Peer:
     def active(self, now: Instant) -> bool:
         """Whether there was traffic during the last T seconds (paper section 3.2)."""
         return self.last_traffic is not None and now - self.last_traffic < self.host.policy.lease_s
+
+    # --- outages
+
+    def doubt_path(self) -> None:
+        """There is reason to believe that datagrams no longer arrive: note since when."""
+        if self.outage_from is None:
+            self.outage_from = self.mapping.last_heard
+
+    def in_outage(self) -> bool:
+        return self.outage_from is not None
+
+    def lost_since(self, now: Instant) -> Instant:
+        """What was sent earlier had arrived before the path was lost: a round trip before it was last heard.
+
+        Jitter counts: what was lost may have been on its way for long.
+        """
+        round_trip_s = max(2 * self.rtt.rtt_s, self.rtt.rto_s, self.host.policy.replay_margin_s)
+        return Instant(self.last_sign_of_life(now) - round_trip_s)
+
+    def last_sign_of_life(self, now: Instant) -> Instant:
+        """When the path was last known to be there; now, if nothing is known."""
+        return min((at for at in (self.outage_from, self.current_heard) if at is not None), default=now)
 
     def remember(self, **changes: object) -> StorePeer:
         """Change what is stored of the peer; the output has to be carried out."""
@@ -169,7 +194,8 @@ class Peer:
         counter = session.sent
         transmit = self.transmit(session, packet, KIND_IPV4, to)
         if self.host.policy.stores:
-            self.stash.keep(Sent(session, counter, bytes(transmit.payload), to, now))
+            self.stash.keep(Sent(session, counter, bytes(transmit.payload), to, now, now))
+            self.flows.sent(packet, session, now)
         return transmit
 
     def reports(self) -> tuple[Report, ...]:
@@ -200,6 +226,8 @@ class Peer:
         session = self.sessions.sending(now)
         if session is None:
             return outputs
+        if locators:
+            self.asked_at = now
         for locator in locators:
             best = self.source_for(locator)
             sources = self.host.sources(locator) if everywhere and best is not None else [best]

@@ -14,24 +14,32 @@ from vipnet.core.outputs import Output, Transmit
 from vipnet.core.peer import Peer
 from vipnet.types import Instant
 from vipnet.wire.control import Report
+from vipnet.wire.datagram import SEAL_OVERHEAD
 
 
-def begin(peer: Peer, reports: Sequence[Report], now: Instant) -> list[Output]:
-    """The peer is reachable again and REPORTS what it has: the rest goes out, then what waited."""
+def begin(
+    peer: Peer, reports: Sequence[Report], now: Instant, arriving_since: Instant | None = None
+) -> list[Output]:
+    """The peer is reachable again and REPORTS what it has: the rest goes out, then what waited.
+
+    arriving_since  a datagram of ours that left then has arrived where ours go now
+    """
     path, policy = peer.mapping.current, peer.host.policy
     if path is None or not policy.stores:
         return flush(peer, now)
-    lost_since = min((at for at in (peer.outage_from, peer.current_heard) if at is not None), default=now)
-    since = Instant(lost_since - max(2 * peer.rtt.rtt_s, policy.replay_margin_s))
-    for sent_at, oldest in reversed(peer.resent):
-        if sent_at >= since:
-            since = min(since, oldest)  # a replay may have been lost like what it brings again
-    if peer.replaying:
-        since = min(since, peer.replaying[0].sealed_at)  # found missing before, but not sent yet
-    missing = peer.stash.missing(reports, path, since, now, peer.sessions.newest)
-    peer.outage_from = None
+    since = peer.lost_since(now)
+    peer.stash.expire(now)
+    missing = peer.stash.missing(reports, path, since, arriving_since, peer.sessions.newest)
+    for sent in missing:
+        sent.waiting = True
+    # A place on trial gets little, the rest goes where nobody may be: its proof brings another report.
+    peer.outage_from = None if peer.allowance_bytes is None else peer.last_sign_of_life(now)
     peer.dead = False
     peer.replaying = deque(missing)
+    newest = peer.sessions.newest
+    peer.reported = frozenset(report.index for report in reports)
+    if newest is not None:
+        peer.reported |= {newest.remote_index}
     return go_on(peer, now)
 
 
@@ -41,19 +49,43 @@ def go_on(peer: Peer, now: Instant) -> list[Output]:
     policy = peer.host.policy
     room_bytes, waits = policy.replay_burst_bytes, False
     while peer.replaying and room_bytes > 0:
-        datagram, sealed_at = peer.replaying[0].datagram, peer.replaying[0].sealed_at
-        path = peer.path(len(datagram))
+        sent = peer.replaying[0]
+        path = peer.path(len(sent.datagram))
         if path is None or path == peer.fallback:
             waits = True  # goes on when the new path has proved itself
             break
         peer.replaying.popleft()
-        if not outputs:
-            peer.resent.append((now, sealed_at))
-        room_bytes -= len(datagram)
-        outputs.append(Transmit(datagram, path, peer.source_for(path)))
+        sent.destination, sent.sent_at, sent.waiting = path, now, False
+        room_bytes -= len(sent.datagram)
+        outputs.append(Transmit(sent.datagram, path, peer.source_for(path)))
     peer.replay_at = Instant(now + policy.replay_step_s) if peer.replaying and not waits else None
     if outputs:
         peer.liveness.sent_data(now)
         peer.host.count("replayed", len(outputs))
         peer.moves.note_replayed(peer.name, len(outputs), policy.replay_burst_bytes - room_bytes)
-    return outputs + flush(peer, now)
+    outputs += flush(peer, now)
+    if peer.reported is not None and not peer.replaying and not len(peer.backlog):
+        outputs += restart_flows(peer, now, peer.reported)
+        peer.reported = None
+    return outputs
+
+
+def restart_flows(peer: Peer, now: Instant, opens: frozenset[int] | None = None) -> list[Output]:
+    """Send again, under the present key, what TCP connections wait for and no replay brings.
+
+    opens  indexes of sessions that the peer still opens; None: not known yet
+    """
+    session = peer.sessions.sending(now)
+    if session is None or peer.dead or not peer.host.locators or not len(peer.flows):
+        return []
+    outputs: list[Output] = []
+    peer.flows.expire(now)
+    for packet in peer.flows.stalled(peer.stash.oldest or now, opens):
+        path = peer.path(len(packet) + SEAL_OVERHEAD)
+        if path is None or path == peer.fallback:
+            break
+        outputs.append(peer.transmit_packet(session, packet, path, now))
+    if outputs:
+        peer.liveness.sent_data(now)
+        peer.host.count("flows_restarted", len(outputs))
+    return outputs

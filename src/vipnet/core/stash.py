@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
@@ -21,14 +21,19 @@ from vipnet.wire.control import Report
 _COUNTERS_MAX = REPLAY_WINDOW * 7 // 8
 
 
-class Sent(Struct, frozen=True, gc=False):
-    """A datagram as it left, or tried to."""
+class Sent(Struct, gc=False):
+    """A datagram as it left, or tried to; `destination` and `sent_at` are those of the last time.
+
+    waiting  it was found missing, and has not been sent again yet
+    """
 
     session: Session
     counter: int
     datagram: bytes
     destination: Locator
     sealed_at: Instant
+    sent_at: Instant
+    waiting: bool = False
 
 
 class StashRoom:
@@ -39,52 +44,73 @@ class StashRoom:
 
 
 class Stash:
-    """Datagrams to one peer, oldest first; bounded in time and size, excess is counted."""
+    """Datagrams to one peer, oldest first; bounded in time and size.
 
-    def __init__(self, policy: Policy, room: StashRoom) -> None:
+    lost_since  what was sent before is not lost, even if the path turns out to be gone now:
+                it needs no more room than `stash_min_bytes`
+    in_outage   whether there is reason to believe that the path is gone
+    dropped     datagrams that were needed, as far as one could know, and were not kept:
+                there was no room, or the outage took too long
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        room: StashRoom,
+        lost_since: Callable[[Instant], Instant],
+        in_outage: Callable[[], bool],
+    ) -> None:
         self._policy, self._room = policy, room
+        self._lost_since, self._in_outage = lost_since, in_outage
         self._sent: deque[Sent] = deque()
         self._size_bytes = 0
-        self.pushed_out = 0  # before their time: there was no room
+        self.dropped = 0
 
     def keep(self, sent: Sent) -> None:
-        self.expire(sent.sealed_at)
-        size = len(sent.datagram)
-        policy, room = self._policy, self._room
-        while self._sent and (self._size_bytes + size > policy.stash_bytes or room.free_bytes < size):
-            self._drop_oldest()
-            self.pushed_out += 1
-        if room.free_bytes < size:
-            self.pushed_out += 1
-            return
+        now, size = sent.sealed_at, len(sent.datagram)
+        self.expire(now)
+        if self._size_bytes + size > self._policy.stash_min_bytes or self._room.free_bytes < size:
+            self._make_room(size, now)
+            if self._room.free_bytes < size:
+                self.dropped += 1
+                return
         self._sent.append(sent)
         self._size_bytes += size
-        room.free_bytes -= size
+        self._room.free_bytes -= size
+
+    @property
+    def oldest(self) -> Instant | None:
+        """When the oldest datagram that is here was sealed; None: there is none."""
+        return self._sent[0].sealed_at if self._sent else None
 
     def missing(
-        self, reports: Sequence[Report], path: Locator, since: Instant, now: Instant, newest: Session | None
+        self,
+        reports: Sequence[Report],
+        path: Locator,
+        since: Instant,
+        arriving_since: Instant | None,
+        newest: Session | None,
     ) -> list[Sent]:
         """What the peer has not received, oldest first.
 
-        reports  of the peer: one for each of its receiving keys
-        path     where datagrams go now: what went there lately may still be under way
-        since    what was sealed earlier is not this move's loss
+        reports         of the peer: one for each of its receiving keys
+        path            where datagrams go now
+        since           what was sent last before is not this outage's loss
+        arriving_since  what has gone to PATH since then may still be under way: a datagram
+                        of that instant is known to have arrived. None: nothing is known
         """
-        self.expire(now)
         by_index = {report.index: _Received(report) for report in reports}
         since = min(since, self._stopped_arriving(by_index, path, since))
         missing = []
         for sent in self._sent:
-            if sent.sealed_at < since or sent.counter < sent.session.sent - _COUNTERS_MAX:
+            if sent.sent_at < since and not sent.waiting:
+                continue
+            if sent.counter < sent.session.sent - _COUNTERS_MAX:
                 continue
             received = by_index.get(sent.session.remote_index)
-            if received is None:
-                # Nothing of the newest session has arrived; of older ones we are not told.
-                if sent.session is newest and sent.destination != path:
-                    missing.append(sent)
-            elif sent.counter not in received and (
-                sent.counter < received.highest or sent.destination != path
-            ):
+            # Of an older session without a report nothing is known, nor whether its key still opens.
+            lost = sent.session is newest if received is None else sent.counter not in received
+            if lost and not _is_under_way(sent, path, arriving_since, received):
                 missing.append(sent)
         return missing
 
@@ -104,19 +130,45 @@ class Stash:
         return stopped_at
 
     def clear(self) -> None:
-        while self._sent:
-            self._drop_oldest()
+        for sent in self._sent:
+            self._room.free_bytes += len(sent.datagram)
+        self._sent.clear()
+        self._size_bytes = 0
 
     def expire(self, now: Instant) -> None:
         """Let go of what is too old for a replay."""
         horizon = now - self._policy.stash_s
+        if not self._sent or self._sent[0].sealed_at >= horizon:
+            return
+        lost_since = self._lost_since(now) if self._in_outage() else now
         while self._sent and self._sent[0].sealed_at < horizon:
-            self._drop_oldest()
+            self._drop_oldest(lost_since)
 
-    def _drop_oldest(self) -> None:
-        size = len(self._sent.popleft().datagram)
+    def _make_room(self, size: int, now: Instant) -> None:
+        """Drop the oldest: gladly what no replay would need, the rest where the bounds say so."""
+        policy, lost_since = self._policy, self._lost_since(now)
+        while self._sent and (
+            self._room.free_bytes < size
+            or self._size_bytes + size > policy.stash_bytes
+            or (self._size_bytes + size > policy.stash_min_bytes and self._sent[0].sent_at < lost_since)
+        ):
+            self._drop_oldest(lost_since)
+
+    def _drop_oldest(self, lost_since: Instant) -> None:
+        sent = self._sent.popleft()
+        if sent.sent_at >= lost_since or sent.waiting:
+            self.dropped += 1
+        size = len(sent.datagram)
         self._size_bytes -= size
         self._room.free_bytes += size
+
+
+def _is_under_way(
+    sent: Sent, path: Locator, arriving_since: Instant | None, received: _Received | None
+) -> bool:
+    if sent.waiting or sent.destination != path or arriving_since is None or sent.sent_at < arriving_since:
+        return False
+    return received is None or sent.counter > received.highest
 
 
 class _Received:

@@ -59,9 +59,10 @@ class ReplayWindow:
     def report(self, max_gaps: int) -> tuple[int, int, Gaps]:
         """Return (base, highest, gaps): what is missing among the counters from base to highest.
 
-        Only the newest `max_gaps` gaps; base is where the first of them begins, or
-        highest without gaps. What is older counts as received. Before the first
-        datagram the report says that counter 0 is missing.
+        Base is where the first gap begins, or highest without gaps. Of more than
+        `max_gaps` the oldest are reported as one: what is received among them is sent again for nothing,
+        but nothing missing is ever called received. Below the window everything counts
+        as received. Before the first datagram the report says that counter 0 is missing.
         """
         if self.highest < 0:
             return 0, 0, ((0, 1),)
@@ -75,6 +76,9 @@ class ReplayWindow:
             end = len(received) if end < 0 else end
             runs.append((self.highest - end + 1, end - start))
             start = received.find("0", end)
+        if start >= 0:
+            oldest, (newer, length) = self.highest - received.rfind("0"), runs[-1]
+            runs[-1] = (oldest, newer + length - oldest)
         base = runs[-1][0] if runs else self.highest
         return base, self.highest, tuple((first - base, length) for first, length in reversed(runs))
 
