@@ -124,6 +124,7 @@ class Portrait:
         for host in hosts:
             arrived = self._packets.intersection(host.delivered)
             self._out.append(sorted(self._name(packet) for packet in arrived))
+            self._out.append(self._has_lost(host))
             self._out.append(self._name(self._world.zone[host.name]))
             self._out.append(self._name(host.locator.host))
         self._ranks = {
@@ -133,6 +134,12 @@ class Portrait:
         for place, value in self._later:
             self._out[place] = value()
         return self._out
+
+    def _has_lost(self, host: TwoHost) -> bool:
+        """Whether a packet can never arrive, and no loss or restart is to blame: told once all is quiet."""
+        used = self._world.used
+        missing = self._world.other(host).packets_sent() - set(host.delivered) - self._packets
+        return not (used.losses or used.restarts) and bool(missing)
 
     # --- values
 

@@ -115,6 +115,9 @@ class TwoHost:
     def locator(self) -> Locator:
         return Locator(f"192.0.2.{10 * (ord(self.letter) - 96) + self.moves}", DEFAULT_PORT)
 
+    def packets_sent(self) -> set[bytes]:
+        return {f"{self.letter}{number + 1}".encode() for number in range(self.sent)}
+
     def unix_us(self) -> int:
         return ord(self.letter) * _EPOCH_US
 
