@@ -54,9 +54,9 @@ _PAST_S = {  # how far back a rule looks at an instant; others: the longest of a
     "_begun_at": 15.05,
 }
 # So old, and it is as if it had never been.
-_OVER_S = {"settled": 0.0, "listed_answered_at": 1.0, "grace_at": 1.0, "probed": 1.0}
+_OVER_S = {"settled": 0.0, "listed_answered_at": 1.0, "grace_at": 1.0, "probed": 1.0, "asked_at": 1.0}
 _PAST_DEFAULT_S = 5.05
-_INDEXES = {"local_index", "remote_index", "index", "sender", "receiver", "receiver_index"}
+_INDEXES = {"local_index", "remote_index", "index", "sender", "receiver", "receiver_index", "reported"}
 _FOR_NOTHING: dict[type, frozenset[str]] = {
     Host: frozenset({"counters", "indexes", "private_key"}),
     Node: frozenset({"_due", "_scheduled", "_order", "_icmp_second", "_icmp_sent"}),
@@ -284,10 +284,6 @@ class Portrait:
         oldest = min((sent.sealed_at for sent in kept), default=self._now)
         for since in (peer.mapping.last_heard, peer.current_heard, peer.outage_from):
             self._out.append(since if since is None else max(round(since - oldest, 6), 0.0))
-        for sent_at, sealed_at in peer.resent:
-            if sent_at >= oldest:
-                self._out += [round(sent_at - oldest, 6), round(sealed_at - oldest, 6)]
-        self._out.append(None)
 
     def _matters(self, sent: Sent) -> bool:
         """Not too old for a replay. That it has arrived is no reason: a message may come without a report."""
@@ -295,7 +291,8 @@ class Portrait:
 
     def _sent(self, sent: Sent) -> None:
         self._datagram(sent.datagram)
-        self._out += [self._name(sent.destination.host), self._float(sent.sealed_at, "sealed_at")]
+        self._out += [self._name(sent.destination.host), sent.waiting]
+        self._out += [self._float(sent.sealed_at, ""), self._float(sent.sent_at, "")]
 
     def _counter(self, key: bytes, counter: int) -> None:
         self._counters.setdefault(key, set()).add(counter)
