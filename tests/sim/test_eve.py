@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import IPv4Network
+from itertools import count
 
+import pytest
 from tests.sim.network import Network, SimHost
 
+from vipnet.core.tokens import candidate
 from vipnet.policy import AMPLIFICATION, DEFAULT_PORT, PARTNER_GRACE_BYTES
-from vipnet.types import Locator
+from vipnet.types import Locator, parse_name
 
 EVE = Locator("203.0.113.66", DEFAULT_PORT)
 Arrival = tuple[bytes, Locator, Locator]  # datagram, source, target
@@ -45,9 +49,14 @@ def current(host: SimHost, other: SimHost) -> Locator | None:
     return host.node.peers[other.name].mapping.current
 
 
-def test_who_passes_datagrams_on_is_not_taken_for_their_sender() -> None:
+@pytest.mark.parametrize("both_ways", [True, False])
+def test_who_passes_datagrams_on_is_not_taken_for_their_sender(both_ways: bool) -> None:
     net, a, b = talking_pair()
-    net.eve = lambda payload, source, target: [(payload, EVE, target)]
+
+    def pass_on(payload: bytes, source: Locator, target: Locator) -> list[Arrival]:
+        return [(payload, EVE if both_ways or target == a.locator else source, target)]
+
+    net.eve = pass_on
     for _ in range(5):
         a.move_to(net.new_address())
         for _ in range(30):
@@ -100,7 +109,7 @@ def test_a_place_without_proof_gets_little() -> None:
     victim = Locator(net.new_address(), DEFAULT_PORT)
     flooded = answered = 0
 
-    def count(payload: bytes, source: Locator, target: Locator) -> list[Arrival]:
+    def watch(payload: bytes, source: Locator, target: Locator) -> list[Arrival]:
         nonlocal flooded, answered
         if target == victim:
             flooded += len(payload)
@@ -108,11 +117,13 @@ def test_a_place_without_proof_gets_little() -> None:
         answered += len(payload) if source == victim else 0
         return [(payload, source, target)]
 
-    net.eve = count
+    net.eve = watch
     a.move_to(victim.host, publish=False)
-    talk(net, a, b, 100, size_bytes=1300)
+    for _ in range(150):
+        b.send(a, bytes(1300))
+        net.run_for(0.002)
     assert flooded > PARTNER_GRACE_BYTES // 2
-    # The acks of hints are small, and as many as the hints that come from there.
+    # One more: an ack for each hint that comes from there.
     assert flooded <= PARTNER_GRACE_BYTES + (AMPLIFICATION + 1) * answered
 
 
@@ -124,3 +135,21 @@ def test_a_datagram_is_delivered_once_however_often_it_comes() -> None:
         a.send(b, b"%d" % number)
         net.run_for(0.1)
     assert list(b.received) == [b"%d" % number for number in range(20)]
+
+
+def test_a_token_that_stood_for_a_forgotten_peer_stands_for_nobody_else() -> None:
+    net = Network(seed=1)
+    subnet = IPv4Network("10.66.0.0/28")
+    a, b = (net.host(name, subnet=str(subnet)) for name in ("a.example", "b.example"))
+    net.run_for(0.1)
+    net.run_until(lambda: a.can_reach(b))
+    token = a.token_of(b)
+    for output in a.node.forget(b.name):
+        a.disk.apply(output)
+    rival = next(
+        name for number in count() if candidate(name := parse_name(f"c{number}.example"), 0, subnet) == token
+    )
+    c = net.host(rival, subnet=str(subnet))
+    net.run_for(0.1)
+    net.run_until(lambda: a.can_reach(c))
+    assert a.token_of(c) != token, "an application that holds the token reaches another host"
