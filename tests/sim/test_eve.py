@@ -9,6 +9,7 @@ from itertools import count
 import pytest
 from tests.sim.network import Network, SimHost
 
+from vipnet.core.outputs import LookupResult
 from vipnet.core.tokens import candidate
 from vipnet.policy import AMPLIFICATION, DEFAULT_PORT, PARTNER_GRACE_BYTES
 from vipnet.types import Locator, parse_name
@@ -85,6 +86,16 @@ def test_a_hint_that_was_held_back_changes_nothing() -> None:
         b.handle_datagram(payload, source)
         assert current(b, a) == a.locator, "an old hint is believed"
     talk(net, a, b, 1)
+
+
+def test_what_dns_says_moves_nothing() -> None:
+    """A secondary that lags, or a forger, must not cost a live peer."""
+    net, a, b = talking_pair()
+    said = LookupResult(b.name, (EVE.host,), b.public_key, DEFAULT_PORT)
+    a.handle_lookup(said)
+    assert current(a, b) == b.locator, "a mapping follows DNS without proof"
+    talk(net, a, b, 100)
+    assert current(a, b) == b.locator
 
 
 def test_a_lease_that_ran_out_asks_dns_once_and_none_before() -> None:
