@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Protocol
 
-from tests.lab.apps.program import App
+from tests.lab.apps.program import App, Socket
 from tests.lab.labs import Lab, wait_until
+
+
+class HasSockets(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    def sockets(self) -> frozenset[Socket]:
+        """Those that must stay the same."""
+
 
 Goals = list[tuple[App, int]]
 
 
 @contextmanager
-def same_sockets(apps: Sequence[App]) -> Iterator[None]:
+def same_sockets(apps: Sequence[HasSockets]) -> Iterator[None]:
     """Fail when an application has other sockets, at either end, after the block than before it."""
     before = {app.name: app.sockets() for app in apps}
     assert all(before.values())
