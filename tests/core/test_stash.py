@@ -7,7 +7,7 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.core.pairs import pair, peer_at
+from tests.core.pairs import Tap, pair, peer_at
 from tests.core.test_session import make
 from tests.sim.network import Network, SimHost
 
@@ -200,6 +200,33 @@ def test_a_replay_larger_than_the_grace_of_a_new_place_waits_for_its_proof_and_g
     assert sorted(int(body[1:4]) for body in b.received) == list(range(410))
     assert not peer_at(a, b).replaying
     assert peer_at(a, b).replay_at is None
+
+
+def test_a_place_is_asked_again_when_the_answer_to_the_challenge_of_the_ack_is_lost() -> None:
+    """All that the peer says meanwhile proves nothing, but keeps its path from being doubted."""
+    net = Network(2, latency_s=0.02)
+    a, b = pair(net)
+    b.received.clear()
+    for number in range(400):
+        a.send(b, b"n%03d" % number + bytes(1000))
+    net.run_for(0.001)
+    tap = Tap(net)
+    b.move_to("203.0.113.9")
+    lost: list[Transmit] = []
+
+    def is_first_answer(sender: SimHost, transmit: Transmit) -> bool:
+        """After the hint, what is not a packet of 300 bytes."""
+        if sender is b and not lost and len(transmit.payload) < 300:
+            lost.append(transmit)
+            return True
+        return False
+
+    tap.stop = is_first_answer
+    for _ in range(30):
+        b.send(a, bytes(300))
+        net.run_for(0.01)
+    assert lost
+    assert sorted(int(body[1:4]) for body in b.received) == list(range(400))
 
 
 def test_no_deadline_stays_while_a_replay_waits() -> None:
