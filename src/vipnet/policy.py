@@ -68,7 +68,8 @@ class Policy(Struct, frozen=True, kw_only=True):
 
     queue_packets: int = 16_384  # packets kept a peer while there is no key or no path
     queue_bytes: int = 2**21
-    stash_s: float = 2.0  # sealed datagrams are kept so long for a replay
+    stash_s: float = 2.0  # sealed datagrams are kept so long for a replay: until an outage is noticed
+    outage_s: float = 60.0  # and so long while it lasts; below OLD_KEY_S, so that the peer still opens them
     stash_min_bytes: int = 2**21  # a peer: so much in any case, more only for what may be under way ...
     stash_bytes: int = 2**24  # ... up to this
     stash_total_bytes: int = 2**26

@@ -127,17 +127,24 @@ def test_nonsense_in_a_report_costs_nothing(gaps: list[tuple[int, int]]) -> None
     stash.missing([nonsense] * 4, NEW, START, START, sent[0].session)
 
 
-def test_datagrams_are_kept_for_two_seconds() -> None:
-    stash, sent = filled(10)
+def test_datagrams_are_kept_for_two_seconds_while_the_path_is_alive() -> None:
+    stash, sent = filled(10, in_outage=False)
     stash.expire(Instant(START + 0.005 + Policy().stash_s))
     missing = stash.missing([report({0})], NEW, START, START, sent[0].session)
     assert [entry.counter for entry in missing] == [5, 6, 7, 8, 9]
 
 
+def test_what_may_be_lost_is_kept_while_the_path_is_gone() -> None:
+    stash, _ = filled(10, lost_since=Instant(START + 0.0035))
+    stash.expire(Instant(START + 30))
+    assert stash.oldest == START + 0.004
+    assert stash.dropped == 0
+
+
 @pytest.mark.parametrize(("in_outage", "lost"), [(True, 6), (False, 0)])
 def test_what_an_outage_outlives_is_counted(in_outage: bool, lost: int) -> None:
     stash, _ = filled(10, lost_since=Instant(START + 0.0035), in_outage=in_outage)
-    stash.expire(Instant(START + 3))
+    stash.expire(Instant(START + 61))
     assert stash.oldest is None
     assert stash.dropped == lost
 

@@ -16,10 +16,8 @@ from tests.lab.apps.shells import ssh
 from tests.lab.apps.survival import check_they_go_on, goals_of, same_sockets
 from tests.lab.conftest import LabFactory
 from tests.lab.labs import Lab, wait_until
-from tests.lab.streams import Stream, streams
+from tests.lab.streams import check_nothing_lost, streams
 from tests.support import need_program
-
-from vipnet.policy import Policy
 
 _FIRST, _SECOND = "10.201.1.61", "10.201.1.71"
 _SCRIPT: Final = """\
@@ -55,17 +53,6 @@ def is_at(lab: Lab, address: str) -> bool:
     return [one.rpartition(":")[0] for one in lab.ask("a", "status")["locators"]] == [address]
 
 
-def check_lost_only_before_a_long_absence(stream: Stream) -> str:
-    """A refused client has no address for some seconds, longer than sent datagrams are kept."""
-    assert not stream.duplicated
-    arrived = dict(stream.arrivals)
-    for number in stream.lost:
-        before = max((at for other, at in arrived.items() if other < number), default=0)
-        after = min(at for other, at in arrived.items() if other > number)
-        assert (after - before) / 1e9 > Policy().stash_s, f"{stream.name}: {number} was lost in between"
-    return f"{stream.name}: {stream.sent} datagrams, {len(stream.lost)} lost, none twice"
-
-
 @pytest.mark.stack
 def test_a_lease_is_renewed_to_another_address(
     new_lab: LabFactory, tmp_path: Path, figure: Callable[[str], None]
@@ -91,6 +78,5 @@ def test_a_lease_is_renewed_to_another_address(
                     goals = goals_of((session,))
                     running.go_on(f"at {address}")
                     check_they_go_on(goals, f"at {address}")
-        for stream in running.finish():
-            figure(check_lost_only_before_a_long_absence(stream))
+        figure(check_nothing_lost(running.finish()))
         session.finish()

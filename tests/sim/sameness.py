@@ -81,7 +81,7 @@ _FOR_NOTHING: dict[type, frozenset[str]] = {
     Arrival: frozenset({"response"}),
 }
 _SKIPPED_TYPES: tuple[type, ...] = (MoveLog, Policy, CookieJar, Draws, StashRoom, IPv4Network)
-STASH_S = Policy().stash_s
+KEPT_S = Policy().outage_s
 _STAMP_MIN = 10**14  # timestamps and move numbers are larger, everything else is smaller
 _MARK_SIZE = 32
 
@@ -287,7 +287,7 @@ class Portrait:
 
     def _matters(self, sent: Sent) -> bool:
         """Not too old for a replay. That it has arrived is no reason: a message may come without a report."""
-        return self._now - sent.sealed_at <= STASH_S
+        return self._now - sent.sealed_at <= KEPT_S
 
     def _sent(self, sent: Sent) -> None:
         self._datagram(sent.datagram)

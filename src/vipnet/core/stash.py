@@ -136,12 +136,17 @@ class Stash:
         self._size_bytes = 0
 
     def expire(self, now: Instant) -> None:
-        """Let go of what is too old for a replay."""
+        """Let go of what no replay will need: not while the path is gone, but for the longest outage."""
         horizon = now - self._policy.stash_s
         if not self._sent or self._sent[0].sealed_at >= horizon:
             return
-        lost_since = self._lost_since(now) if self._in_outage() else now
+        in_outage = self._in_outage()
+        lost_since = self._lost_since(now) if in_outage else now
+        needed_from = now - self._policy.outage_s
         while self._sent and self._sent[0].sealed_at < horizon:
+            sent = self._sent[0]
+            if in_outage and sent.sealed_at >= needed_from and (sent.waiting or sent.sent_at >= lost_since):
+                break
             self._drop_oldest(lost_since)
 
     def _make_room(self, size: int, now: Instant) -> None:
