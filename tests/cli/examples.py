@@ -66,6 +66,7 @@ PARTNER: dict[str, Any] = {
     "validated_ms": 2.5,
     "replayed": 12,
     "replayed_bytes": 14_400,
+    "dropped": 3,
     "gap_ms": 4.75,
     "outcome": "acked",
 }
@@ -96,6 +97,7 @@ MOVES: dict[str, Any] = {
                     "validated_ms": None,
                     "gap_ms": None,
                     "replayed": 0,
+                    "dropped": 0,
                 }
             ],
         },

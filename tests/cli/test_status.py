@@ -82,7 +82,7 @@ def test_moves_text(monkeypatch: pytest.MonkeyPatch) -> None:
         "#1  16:02:03  address: 10.201.1.10:5847 -> 10.201.2.10:5847",
         "  in DNS after 6.5 ms",
         "  b.vipip.net  acked  hint 0.31 ms, ack 1.2 ms, validated 2.5 ms",
-        "    sent again: 12 packets, 14.4 kB; silence of 4.8 ms",
+        "    sent again: 12 packets, 14.4 kB; no room for 3 packets; silence of 4.8 ms",
         "",
         "#2  16:02:10  link: 10.201.2.10:5847 -> no network",
         "  b.vipip.net  pending  hint 0.31 ms",

@@ -38,7 +38,7 @@ PROMISED = {
         + " "
         + below(
             "moves[].partners[]",
-            "name hint_ms ack_ms lookup_ms validated_ms replayed replayed_bytes gap_ms outcome",
+            "name hint_ms ack_ms lookup_ms validated_ms replayed replayed_bytes dropped gap_ms outcome",
         )
     ),
     "resolve": "name kind address steps " + below("steps[]", "id ms ok detail"),

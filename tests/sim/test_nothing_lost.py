@@ -133,3 +133,5 @@ def test_of_an_outage_without_room_only_what_the_bounds_say_is_lost() -> None:
     for (sender, receiver), lost in zip(stream.ends, stream.lost(), strict=True):
         assert lost == list(range(lost[0], lost[-1] + 1))
         assert len(lost) == sender.node.peers[receiver.name].backlog.refused
+    (line,) = b.moves[max(b.moves)].partners
+    assert line.dropped == len(stream.lost()[1]) > 0

@@ -145,6 +145,8 @@ def _move(move: dict[str, Any]) -> str:
         more = []
         if partner["replayed"]:
             more.append(f"sent again: {partner['replayed']} packets, {size(partner['replayed_bytes'])}")
+        if partner["dropped"]:
+            more.append(f"no room for {partner['dropped']} packets")
         if partner["gap_ms"] is not None:
             more.append(f"silence of {ms(partner['gap_ms'])}")
         if more:

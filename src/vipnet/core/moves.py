@@ -49,6 +49,11 @@ class MoveLog:
                 name, replayed=line.replayed + datagrams, replayed_bytes=line.replayed_bytes + size_bytes
             )
 
+    def note_dropped(self, name: Fqdn, number: int) -> None:
+        """So many datagrams and packets to the partner had no room."""
+        if number and name in self._partners:
+            self._change(name, dropped=self._line(name).dropped + number)
+
     def conclude(self, name: Fqdn, outcome: Literal["acked", "dns", "timeout"]) -> None:
         if name in self._partners and self._line(name).outcome is None:
             self._change(name, outcome=outcome)

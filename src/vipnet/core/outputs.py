@@ -179,7 +179,11 @@ class StoredState(Struct):
 
 
 class PartnerMove(Struct, frozen=True):
-    """How one partner learned of a move: milliseconds after the event, None: not happened."""
+    """How one partner learned of a move: milliseconds after the event, None: not happened.
+
+    replayed  datagrams that were sent again
+    dropped   datagrams and packets to it that the stores had no room for, since its move before
+    """
 
     name: Fqdn
     hint_ms: float | None = None
@@ -188,6 +192,7 @@ class PartnerMove(Struct, frozen=True):
     validated_ms: float | None = None
     replayed: int = 0
     replayed_bytes: int = 0
+    dropped: int = 0
     gap_ms: float | None = None
     outcome: Literal["acked", "dns", "timeout"] | None = None
 

@@ -96,6 +96,7 @@ class Peer:
         self.settled: Instant | None = None  # challenges of this instant have had their first answer
         self.save_at: Instant | None = None  # when what has changed of `known` is stored at the latest
         self.rx_bytes = self.tx_bytes = 0
+        self._dropped_before = 0
 
     @property
     def name(self) -> Fqdn:
@@ -120,6 +121,12 @@ class Peer:
         """There is reason to believe that datagrams no longer arrive: note since when."""
         if self.outage_from is None:
             self.outage_from = self.mapping.last_heard
+
+    def newly_dropped(self) -> int:
+        """What the stores had no room for since this was asked last."""
+        dropped = self.stash.dropped + self.backlog.refused + self.flows.dropped
+        new, self._dropped_before = dropped - self._dropped_before, dropped
+        return new
 
     def in_outage(self) -> bool:
         return self.outage_from is not None

@@ -29,6 +29,7 @@ def begin(
         return flush(peer, now)
     since = peer.lost_since(now)
     peer.stash.expire(now)
+    peer.moves.note_dropped(peer.name, peer.newly_dropped())
     missing = peer.stash.missing(reports, path, since, arriving_since, peer.sessions.newest)
     for sent in missing:
         sent.waiting = True
