@@ -24,8 +24,10 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from msgspec import Struct
+from tests.sim.barehost import BareHost, Flight
 from tests.sim.opencrypto import Draws, OpenOpeningKey, OpenSealingKey
-from tests.sim.twohosts import Flight, TwoHost, World, read_datagram
+from tests.sim.reading import read_datagram
+from tests.sim.twohosts import World
 
 from vipnet.core.backlog import Backlog
 from vipnet.core.host import Host
@@ -74,7 +76,7 @@ _FOR_NOTHING: dict[type, frozenset[str]] = {
         }
     ),
     Responder: frozenset({"_second", "_inits", "_warned"}),
-    TwoHost: frozenset({"moves", "sent", "inbound", "delivered", "private_key", "public_key"}),
+    BareHost: frozenset({"moves", "sent", "inbound", "delivered", "private_key", "public_key"}),
     Session: frozenset({"sent"}),
     Initiation: frozenset({"datagram"}),
     OpenSealingKey: frozenset({"_sealed"}),
@@ -135,7 +137,7 @@ class Portrait:
             self._out[place] = value()
         return self._out
 
-    def _has_lost(self, host: TwoHost) -> bool:
+    def _has_lost(self, host: BareHost) -> bool:
         """Whether a packet can never arrive, and no loss or restart is to blame: told once all is quiet."""
         used = self._world.used
         missing = self._world.other(host).packets_sent() - set(host.delivered) - self._packets

@@ -14,8 +14,9 @@ import time
 from dataclasses import dataclass, fields
 
 from tests.sim.opencrypto import open_crypto
+from tests.sim.reading import read_datagram
 from tests.sim.sameness import digest
-from tests.sim.twohosts import Budget, Choice, ViolationError, World, read_datagram
+from tests.sim.twohosts import Budget, Choice, ViolationError, World
 
 from vipnet.wire.handshake import HandshakeDatagram
 
