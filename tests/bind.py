@@ -166,7 +166,8 @@ def _wait_until_it_answers(bind: Bind, named: subprocess.Popen[bytes], log: Path
             if dns.query.udp(query, bind.server.host, port=bind.server.port, timeout=0.1).answer:
                 return
         except (dns.exception.Timeout, OSError):
-            continue
+            pass
+        time.sleep(0.02)
     raise AssertionError(f"named did not start:\n{log.read_text(errors='replace')}")
 
 

@@ -12,6 +12,7 @@ import dns.message
 import dns.rcode
 import pytest
 import trio
+from tests.app.questions import comparable
 from tests.bind import Bind, exchange, running_bind, tsig_key
 
 from vipnet.app.config import Dns
@@ -108,13 +109,14 @@ def query(name: str, rdtype: str, *, payload: int | None = 1232, dnssec: bool = 
 
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
-def test_legacy_answers_are_those_of_bind_byte_for_byte(bind: Bind, tcp: bool) -> None:
+def test_legacy_answers_are_those_of_bind(bind: Bind, tcp: bool) -> None:
     async def main(resolver: Locator) -> None:
         for name, rdtype in QUESTIONS:
             for payload in (None, 512, 1232, 4096):
                 wire = query(name, rdtype, payload=payload, dnssec=payload == 4096)
                 ours = await trio.to_thread.run_sync(partial(exchange, wire, resolver, tcp=tcp))
-                assert ours == exchange(wire, bind.server, tcp=tcp), (name, rdtype, payload)
+                theirs = exchange(wire, bind.server, tcp=tcp)
+                assert comparable(ours) == comparable(theirs), (name, rdtype, payload)
 
     with_resolver(bind, main)
 

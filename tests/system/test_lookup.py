@@ -66,11 +66,66 @@ def test_exchange_passes_bytes_on_but_for_the_id(tcp: bool) -> None:
         for _ in range(3):
             reply = await lookup.exchange(query.to_wire(), tcp=tcp)
             assert reply[:2] == b"\x12\x34"
+            seen[-1].question = query.question  # the letters' case as it was asked, not as it went out
             assert reply[2:] == seen[-1].to_wire()[2:] + b"trailing bytes stay"
 
     fake = run(main)
     assert len({response.id for response in seen}) > 1
     assert (fake.asked_over_tcp if tcp else fake.asked) == ["old.test A"] * 3
+
+
+LONG = "letters.letters.letters.letters.letters.vipip.test"
+
+
+def test_the_case_of_letters_is_random_upstream_and_the_applications_own_below() -> None:
+    asked: list[str] = []
+
+    def rewrite(response: dns.message.Message) -> dns.message.Message:
+        asked.append(str(response.question[0].name))
+        return response
+
+    async def main(fake: FakeDns, lookup: Lookup) -> None:
+        fake.rewrite = rewrite
+        for _ in range(3):
+            reply = await lookup.exchange(dns.message.make_query(LONG, "A").to_wire(), tcp=False)
+            assert str(dns.message.from_wire(reply).question[0].name) == f"{LONG}."
+
+    run(main)
+    assert len(set(asked)) == 3
+    assert {name.lower() for name in asked} == {f"{LONG}."}
+
+
+def test_an_answer_in_another_case_is_not_believed_over_udp() -> None:
+    def rewrite(response: dns.message.Message) -> dns.message.Message:
+        forged = fake.asked_over_tcp == []
+        if forged:
+            response.question[0].name = dns.name.from_text(str(response.question[0].name).swapcase())
+        address = "192.0.2.66" if forged else "192.0.2.9"
+        response.answer = [dns.rrset.from_text(response.question[0].name, 300, "IN", "A", address)]
+        return response
+
+    async def main(fake: FakeDns, lookup: Lookup) -> None:
+        fake.rewrite = rewrite
+        reply = await lookup.exchange(dns.message.make_query(LONG, "A").to_wire(), tcp=False)
+        assert str(dns.message.from_wire(reply).answer[0][0]) == "192.0.2.9"
+
+    fake = FakeDns()
+    run(main, fake)
+
+
+def test_a_server_that_does_not_keep_the_case_is_asked_over_tcp_once() -> None:
+    def fold(response: dns.message.Message) -> dns.message.Message:
+        response.question[0].name = dns.name.from_text(str(response.question[0].name).lower())
+        return response
+
+    async def main(fake: FakeDns, lookup: Lookup) -> None:
+        fake.rewrite = fold
+        for _ in range(3):
+            reply = await lookup.exchange(dns.message.make_query(LONG, "A").to_wire(), tcp=False)
+            assert dns.message.from_wire(reply).rcode() == dns.rcode.NXDOMAIN
+
+    fake = run(main)
+    assert len(fake.asked_over_tcp) == 1
 
 
 def test_ports_differ() -> None:

@@ -16,6 +16,7 @@ from typing import Any, Final
 import dns.message
 import trio
 from dns.edns import EDECode
+from dns.rcode import NOERROR, NXDOMAIN
 from dns.rdatatype import A
 
 from vipnet.app.config import Dns
@@ -35,12 +36,13 @@ from vipnet.names.answer import (
     token_answer,
     token_asked_for,
 )
-from vipnet.names.message import is_query, parse_question, with_ttl_at_most
+from vipnet.names.message import is_query, parse_question, rcode, with_ttl_at_most
 from vipnet.policy import Policy
 from vipnet.system.lookup import Lookup
 from vipnet.types import Fqdn, Token, parse_name
 
 CAPABILITY_GRACE_S: Final = 0.5  # for the TXT answer, after the address answer has come
+FAILURE_GRACE_S: Final = 0.05  # the same after an error: no address can slip out, and TXT fails alike
 
 
 class NameService:
@@ -133,13 +135,14 @@ class NameService:
             nonlocal reply
             if ask is not None:
                 reply = await ask()
-            patience.deadline = trio.current_time() + CAPABILITY_GRACE_S
+            grace_s = FAILURE_GRACE_S if ask is not None and _is_error(reply) else CAPABILITY_GRACE_S
+            patience.deadline = trio.current_time() + grace_s
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ask_application)
             with patience:
                 vip = await self._kinds.speaks_vipnet(name)
-            if patience.cancelled_caught:
+            if patience.cancelled_caught and not (ask is not None and _is_error(reply)):
                 self._kinds.give_up(name)
             if vip:
                 nursery.cancel_scope.cancel()
@@ -224,6 +227,10 @@ def _built(wire: bytes, build: Callable[[dns.message.Message], bytes]) -> bytes:
         return build(parse_query(wire))
     except WireError:
         return bare_failure(wire)
+
+
+def _is_error(reply: bytes) -> bool:
+    return rcode(reply) not in (NOERROR, NXDOMAIN)
 
 
 def _trust(*, stored: bool, by_dns: bool) -> str:

@@ -23,8 +23,8 @@ UDP_MINIMUM: Final = 512  # bytes a client without EDNS takes; RFC 1035 section 
 
 _QR, _TC = 0x8000, 0x0200
 _OPCODE = 0x7800
-_UPDATE = 5 << 11
-# Answers that may come without the question: the server could not read it (RFC 1035 section 4.1.1).
+# Answers to an ordinary query that may come without the question: the server could not read it
+# (RFC 1035 section 4.1.1).
 _QUESTIONLESS = frozenset({1, 2, 4, 5})
 
 
@@ -36,12 +36,14 @@ class Question(Struct, frozen=True):
     rdclass: int
 
 
-class _Record(Struct, frozen=True, gc=False):
-    """Where a resource record's fields are."""
+class Record(Struct, frozen=True, gc=False):
+    """A resource record, and at which offsets of its message the fields are."""
 
     rdtype: int
     rdclass: int
+    owner_at: int
     ttl_at: int
+    rdata_at: int
 
 
 def parse_question(wire: bytes) -> Question:
@@ -70,10 +72,12 @@ def answers(query: bytes, reply: bytes) -> bool:
     if not flags & _QR or (flags ^ asked_flags) & _OPCODE:
         return False
     if reply_count == 0:
-        return flags & 0xF in _QUESTIONLESS or flags & _OPCODE == _UPDATE or asked_count == 0
+        return flags & 0xF in _QUESTIONLESS or bool(flags & _OPCODE) or asked_count == 0
     if reply_count != asked_count:
         return False
     try:
+        if asked_count == 1 and reply.startswith(query[HEADER : question_end(query)], HEADER):
+            return True  # to the letter, as nearly always
         return _questions(reply, reply_count) == _questions(query, asked_count)
     except WireError:
         return False
@@ -96,7 +100,7 @@ def rcode(wire: bytes) -> int:
 def udp_limit(query: bytes) -> int:
     """How many bytes the sender of QUERY takes in a datagram (RFC 6891 section 6.2.3)."""
     try:
-        opt = next((record for record in _records(query) if record.rdtype == OPT), None)
+        opt = next((record for record in records_in(query) if record.rdtype == OPT), None)
     except WireError:
         return UDP_MINIMUM
     return UDP_MINIMUM if opt is None else max(opt.rdclass, UDP_MINIMUM)
@@ -117,13 +121,35 @@ def fit(reply: bytes, limit: int) -> bytes:
 def with_ttl_at_most(reply: bytes, ttl_s: int) -> bytes:
     """REPLY with no record to be cached longer than TTL_S. Raise WireError when it does not parse."""
     changed = bytearray(reply)
-    for record in _records(reply):
+    for record in records_in(reply):
         # The field means something else there (RFC 6891 section 6.1.3, RFC 8945 section 4.2).
         if record.rdtype in (OPT, TSIG):
             continue
         if struct.unpack_from("!I", reply, record.ttl_at)[0] > ttl_s:
             struct.pack_into("!I", changed, record.ttl_at, ttl_s)
     return bytes(changed)
+
+
+def question_end(wire: bytes) -> int:
+    """Return the offset behind the questions. Raise WireError when they end early."""
+    _need_header(wire)
+    return _skip_questions(wire, struct.unpack_from("!H", wire, 4)[0])
+
+
+def records_in(wire: bytes) -> list[Record]:
+    """The records of all three sections. Raise WireError when one ends early."""
+    at = question_end(wire)
+    records = []
+    for _ in range(sum(struct.unpack_from("!3H", wire, 6))):
+        owner_at, at = at, _skip_name(wire, at)
+        if at + 10 > len(wire):
+            raise WireError("DNS record ends early")
+        rdtype, rdclass, _ttl, length = struct.unpack_from("!HHIH", wire, at)
+        records.append(Record(rdtype, rdclass, owner_at, at + 4, at + 10))
+        at += 10 + length
+    if at > len(wire):
+        raise WireError("DNS record ends early")
+    return records
 
 
 def _need_header(wire: bytes) -> None:
@@ -151,24 +177,6 @@ def _skip_questions(wire: bytes, count: int) -> int:
     if at > len(wire):
         raise WireError("DNS question ends early")
     return at
-
-
-def _records(wire: bytes) -> list[_Record]:
-    """Where the records of all three sections are. Raise WireError when one ends early."""
-    _need_header(wire)
-    questions, *counts = struct.unpack_from("!4H", wire, 4)
-    at = _skip_questions(wire, questions)
-    records = []
-    for _ in range(sum(counts)):
-        at = _skip_name(wire, at)
-        if at + 10 > len(wire):
-            raise WireError("DNS record ends early")
-        rdtype, rdclass, _ttl, length = struct.unpack_from("!HHIH", wire, at)
-        records.append(_Record(rdtype, rdclass, at + 4))
-        at += 10 + length
-    if at > len(wire):
-        raise WireError("DNS record ends early")
-    return records
 
 
 def _skip_name(wire: bytes, at: int) -> int:

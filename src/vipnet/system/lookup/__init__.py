@@ -22,6 +22,7 @@ from dns.rdatatype import AAAA, TXT, A, RdataType
 from vipnet.core.outputs import LookupResult
 from vipnet.errors import HostError, LookupFailedError
 from vipnet.names.answer import addresses_in
+from vipnet.names.casing import mixed, restored, same_case
 from vipnet.names.desired import Primary
 from vipnet.names.message import answers, is_truncated, with_id
 from vipnet.names.records import capability_name
@@ -65,6 +66,7 @@ class Lookup:
         self._upstreams = upstreams
         self._own = own
         self._last_good: Locator | None = None
+        self._case_folders: set[Locator] = set()
         self._authority = Authority(self._resolve, own, authority_port)
         self._lookups: SharedCalls[LookupResult] = SharedCalls()
 
@@ -176,13 +178,8 @@ class Lookup:
         return parse_reply(reply, self._last_good or self._usable()[0])
 
     async def _ask_upstreams(self, query: bytes, *, tcp: bool, retry_s: float) -> bytes:
-        accept = partial(answers, query)
-
         async def ask(server: Locator) -> bytes:
-            if tcp:
-                reply = await ask_tcp(query, server, accept)
-            else:
-                reply = await ask_udp(query, server, accept, retry_s=retry_s)
+            reply = await self._ask_upstream(query, server, tcp=tcp, retry_s=retry_s)
             if reply[3] & 0xF in (dns.rcode.SERVFAIL, dns.rcode.REFUSED, dns.rcode.NOTIMP):
                 raise RefusedError(server, reply)
             self._last_good = server
@@ -192,6 +189,23 @@ class Lookup:
         if not upstreams:
             raise LookupFailedError("no name server is known: set [dns] upstreams")
         return await first([partial(ask, server) for server in upstreams], NEXT_UPSTREAM_S)
+
+    async def _ask_upstream(self, query: bytes, server: Locator, *, tcp: bool, retry_s: float) -> bytes:
+        """Return SERVER's answer, in the case of QUERY whatever case went out."""
+        if tcp:
+            return await ask_tcp(query, server, partial(answers, query))
+        sent = query if server in self._case_folders else mixed(query, os.urandom)
+        accept = partial(answers, sent)
+        reply = await ask_udp(sent, server, accept, retry_s=retry_s)
+        if sent is not query and not same_case(sent, reply):
+            # Forged, or from a server that does not repeat names as they were asked: TCP tells.
+            reply = await ask_tcp(sent, server, accept)
+            if not same_case(sent, reply):
+                self._case_folders.add(server)
+        if sent is not query and is_truncated(reply):
+            # Compression looks at the case too: with the application's own it may just fit.
+            return await ask_udp(query, server, partial(answers, query), retry_s=retry_s)
+        return restored(reply, query, sent)
 
     def _usable(self) -> list[Locator]:
         """The upstreams but ourselves, the one that answered last first."""
