@@ -48,10 +48,21 @@ class UnreachableError(VipnetError):
 class PublishError(VipnetError):
     """A DNS provider did not take an update.
 
-    permanent  trying again without a change by the user is useless
-    clock      the provider says that our clock is wrong (TSIG BADTIME)
+    permanent      trying again without a change by the user is useless
+    clock          the provider says that our clock is wrong (TSIG BADTIME)
+    unsent         the provider has seen nothing of it, so that it does not count against a rate
+    retry_after_s  the provider wants to be left alone for so many seconds
     """
 
-    def __init__(self, message: str, *, permanent: bool = False, clock: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        permanent: bool = False,
+        clock: bool = False,
+        unsent: bool = False,
+        retry_after_s: float = 0.0,
+    ) -> None:
         super().__init__(message)
         self.permanent, self.clock = permanent, clock
+        self.unsent, self.retry_after_s = unsent, retry_after_s

@@ -153,3 +153,45 @@ def test_load_names_the_file(tmp_path: Path) -> None:
         load_config(tmp_path)
     path.write_text('name = "a.b"\n')
     assert load_config(path).name == "a.b"
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ('provider = "dyndns2"', "service or url, one of them, is missing"),
+        ('provider = "dyndns2"\nservice = "no-ip"\nurl = "https://x.test/"\nuser = "u"', "one of them"),
+        ('provider = "dyndns2"\nservice = "no-ip"', "user is missing"),
+        ('provider = "dyndns2"\nservice = "noip"', 'did you mean "no-ip"?'),
+        ('provider = "desec"', "secret_file is missing"),
+        ('provider = "hook"', "command is missing"),
+        ('provider = "hook"\ncommand = [""]', "command[0]"),
+        ('provider = "desec"\nsecret_file = "token"', "$CREDENTIALS_DIRECTORY/NAME"),
+        ('provider = "desec"\nsecret_file = "$CREDENTIALS_DIRECTORY/../x"', "$CREDENTIALS_DIRECTORY/NAME"),
+        ('provider = "desec"\nsecret_file = "/t"\nuser = "me"', "user means nothing to provider"),
+        ('provider = "duckdns"\nsecret_file = "/t"', 'names like "a.duckdns.org" only'),
+        ('provider = "cloudfare"', 'did you mean "cloudflare"?'),
+        ('provider = "desec"\nsecret_file = "/t"\nurl = "http://desec.io/"', "a secret is sent there"),
+        ('provider = "desec"\nsecret_file = "/t"\nurl = "https://u:p@desec.io/"', "must be a URL"),
+        ('provider = "desec"\nsecret_file = "/t"\nurl = "https://desec.io:99999/"', "must be a URL"),
+        ("min_interval_s = -1", "from 0 to 86400"),
+    ],
+)
+def test_what_a_provider_needs_is_said(keys: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        decode(f'name = "a.vipip.net"\n[publish]\n{keys}\n'.encode(), Config)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        'provider = "rfc2136"\nkey_secret_file = "$CREDENTIALS_DIRECTORY/tsig"',
+        'provider = "dyndns2"\nservice = "dy.fi"\nuser = "u"\nsecret_file = "$CREDENTIALS_DIRECTORY/ddns"',
+        'provider = "dyndns2"\nurl = "http://127.0.0.1:8080/nic/update"\nuser = "u"\nsecret_file = "/t"',
+        'provider = "hetzner"\nsecret_file = "/t"\nzone = "vipip.net"\nca_file = "/ca.pem"',
+        'provider = "hook"\ncommand = ["/usr/local/bin/ddns", "--quiet"]\nmin_interval_s = 30',
+    ],
+)
+def test_each_provider_can_be_configured(keys: str) -> None:
+    decode(f'name = "a.vipip.net"\n[publish]\n{keys}\n'.encode(), Config)

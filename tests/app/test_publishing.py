@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
 
@@ -20,16 +21,25 @@ class FakePublisher:
     """Takes `takes_s` for each call, then raises the next of `errors` if there is one."""
 
     provider = "fake"
+    writes_record = True
 
-    def __init__(self, *errors: PublishError, takes_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        *errors: PublishError,
+        takes_s: float = 0.0,
+        interval_s: float = 0.0,
+        refresh_s: float = math.inf,
+    ) -> None:
         self.errors = list(errors)
+        self.interval_s, self.refresh_s = interval_s, refresh_s
         self.takes_s = takes_s
         self.begun: list[tuple[float, tuple[str, ...]]] = []
         self.done: list[tuple[str, ...]] = []
         self._running = 0
 
-    async def publish(self, desired: Desired) -> None:
+    async def publish(self, desired: Desired) -> tuple[str, ...]:
         await self._call(desired.addresses)
+        return desired.addresses
 
     async def withdraw(self, desired: Desired) -> None:
         await self._call(())
@@ -48,13 +58,18 @@ class FakePublisher:
 
 
 def run(
-    publisher: FakePublisher | None, main: Callable[[PublishLoop], Awaitable[None]]
+    publisher: FakePublisher | None,
+    main: Callable[[PublishLoop], Awaitable[None]],
+    *,
+    jitter: float = 0.0,
 ) -> list[tuple[str, ...]]:
     """Run MAIN beside the loop, on a clock of its own; return what was said to be published."""
     told: list[tuple[str, ...]] = []
 
     async def everything() -> None:
-        loop = PublishLoop(publisher, lambda addresses: Desired(A, addresses), published=told.append)
+        loop = PublishLoop(
+            publisher, lambda addresses: Desired(A, addresses), published=told.append, jitter=lambda: jitter
+        )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(loop.run)
             await main(loop)

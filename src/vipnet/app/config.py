@@ -1,6 +1,6 @@
 """The configuration file: its keys, their defaults, and the rules between them.
 
-Whoever adds a key adds a field here and a line to examples/config.toml.
+Whoever adds a key adds a field here ([publish]: in publishconfig.py) and a line to examples/config.toml.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ import msgspec
 from msgspec import Meta, field
 
 from vipnet.app import toml
+from vipnet.app.publishconfig import Publish
 from vipnet.app.texts import (
     DNS_PORT,
-    DnsName,
-    Host,
     HostPort,
     InterfaceName,
     InterfacePattern,
@@ -125,28 +124,6 @@ class Dns(Section, frozen=True):
             )
 
 
-class Publish(Section, frozen=True):
-    """How this host's addresses get into DNS.
-
-    server, zone  None: found by the SOA record of `name`
-    key_name      None: the host's name
-    ttl           seconds, of the address records
-    """
-
-    provider: Literal["none", "rfc2136"] = "none"
-    server: Host | None = None
-    port: Port = DNS_PORT
-    zone: DnsName | None = None
-    key_name: DnsName | None = None
-    key_algorithm: Literal["hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512"] = "hmac-sha256"
-    key_secret_file: Path | None = None
-    ttl: Annotated[int, Meta(ge=0, le=86_400)] = 5
-
-    def __post_init__(self) -> None:
-        if self.provider == "rfc2136" and self.key_secret_file is None:
-            raise ValueError('key_secret_file is missing: provider = "rfc2136" signs its updates (TSIG)')
-
-
 class Accept(Section, frozen=True):
     """Who may open a session to this host.
 
@@ -203,6 +180,7 @@ class Config(Section, frozen=True):
             )
 
     def _check_names(self) -> None:
+        self.publish.check_name(self.name)
         zone = self.publish.zone
         if zone is not None and not f".{self.name}".endswith(f".{zone}"):
             raise ValueError(f'[publish] zone = "{zone}": name = "{self.name}" is not in it')

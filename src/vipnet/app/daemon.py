@@ -22,12 +22,12 @@ import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network, ip_address
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import trio
 from msgspec import structs
 
-from vipnet.app import leftovers
+from vipnet.app import leftovers, publishers
 from vipnet.app.config import Config, PeerConfig
 from vipnet.app.control import SOCKET_NAME, serve_control
 from vipnet.app.engine import Engine, now
@@ -44,11 +44,8 @@ from vipnet.core.trust import AcceptPolicy, ListedPeer
 from vipnet.errors import HostError, LookupFailedError
 from vipnet.names.desired import Desired
 from vipnet.names.records import CapabilityRecord
-from vipnet.publish import Publisher
-from vipnet.publish.rfc2136 import Rfc2136
-from vipnet.publish.tsigkey import load_tsig_key
 from vipnet.system import netwatch, routes
-from vipnet.system.lookup import Lookup, has_route
+from vipnet.system.lookup import Lookup
 from vipnet.system.resolver import Resolver
 from vipnet.system.store import Store
 from vipnet.system.tun import TunDevice
@@ -56,7 +53,8 @@ from vipnet.system.udp import UdpSockets
 from vipnet.types import Fqdn, Locator, Token, parse_name
 
 _STORE_NAME: Final = "state.db"
-_CHECK_RETRY_S: Final = 0.1
+_CHECK_RETRY_S: Final = 0.1  # doubling ...
+_CHECK_RETRY_MAX_S: Final = 5.0  # ... to this: the servers of a big provider take a minute, and are not ours
 _FAREWELL_S: Final = 0.05  # for the answer to `down` to leave
 
 log = logging.getLogger(__name__)
@@ -74,7 +72,7 @@ class Daemon:
     def __init__(self, config: Config, held: contextlib.ExitStack) -> None:
         self.config = config
         private_key = load_key(config.key_file)
-        publisher_key = _tsig_key(config)
+        make_publisher = publishers.prepare(config)
         listed = tuple(_listed(config))
         blocked = routes.overlapping_route(config.tun.subnet, {config.tun.interface})
         if blocked is not None:
@@ -122,8 +120,12 @@ class Daemon:
             dns=config.dns,
         )
         self._resolver = Resolver(config.dns.listen, self.names.answer)
-        publisher = None if publisher_key is None else self._make_publisher(publisher_key)
-        self.publishing = PublishLoop(publisher, self._desired, published=self._handle_published)
+        self.publishing = PublishLoop(
+            make_publisher(self.lookup) if make_publisher is not None else None,
+            self._desired,
+            interval_s=config.publish.min_interval_s,
+            published=self._handle_published,
+        )
         self._resolver_up = self._in_dns = self._was_ready = False
         self._dns_ms: dict[int, float] = {}
         self._nursery: trio.Nursery | None = None
@@ -153,16 +155,6 @@ class Daemon:
         if own != stored.own_token:
             self._store.apply([StoreOwnToken(own)])
         return node
-
-    def _make_publisher(self, key: Any) -> Publisher:  # noqa: ANN401 - dns.tsig.Key
-        publish = self.config.publish
-
-        async def primary() -> Any:  # noqa: ANN401 - Primary
-            return await self.lookup.primary(
-                self.config.name, server=publish.server, port=publish.port, zone=publish.zone
-            )
-
-        return Rfc2136(self.lookup.ask, primary, key, has_route=has_route)
 
     def _desired(self, addresses: tuple[str, ...]) -> Desired:
         record = CapabilityRecord(self.node.host.public_key, self.config.transport.port)
@@ -256,10 +248,13 @@ class Daemon:
 
     async def _check_published(self, addresses: tuple[str, ...]) -> None:
         """Ready means that a partner who asks our zone's servers finds us."""
+        key = self.node.host.public_key if self.publishing.writes_record else None
+        retry_s = _CHECK_RETRY_S
         while not self._in_dns:
             result = await self.lookup.lookup(self.config.name, authoritative=True)
-            self._in_dns = set(addresses) <= set(result.addresses) and result.key == self.node.host.public_key
-            await trio.sleep(_CHECK_RETRY_S)
+            self._in_dns = set(addresses) <= set(result.addresses) and key in (None, result.key)
+            await trio.sleep(retry_s)
+            retry_s = min(2 * retry_s, _CHECK_RETRY_MAX_S)
 
     # --- names
 
@@ -308,13 +303,6 @@ def _published(hosts: list[str]) -> tuple[str, ...]:
     """The best address of each family: clients without vipnet try every one they find."""
     first = {":" in host: host for host in reversed(hosts)}
     return tuple(host for host in hosts if host in first.values())
-
-
-def _tsig_key(config: Config) -> Any:  # noqa: ANN401 - dns.tsig.Key
-    publish = config.publish
-    if publish.provider == "none" or publish.key_secret_file is None:
-        return None
-    return load_tsig_key(publish.key_secret_file, publish.key_name or config.name, publish.key_algorithm)
 
 
 def _listed(config: Config) -> Iterator[ListedPeer]:

@@ -12,8 +12,9 @@ from msgspec import Struct
 from nacl.public import PrivateKey
 
 from vipnet.app import toml
-from vipnet.app.config import DEFAULT_PATH, Config, Publish, load_config
+from vipnet.app.config import DEFAULT_PATH, Config, load_config
 from vipnet.app.keys import create_key, load_key
+from vipnet.app.publishconfig import Publish
 from vipnet.errors import ConfigError
 from vipnet.names.records import CAPABILITY_TTL_S, CapabilityRecord, capability_name
 from vipnet.types import Fqdn, PublicKey

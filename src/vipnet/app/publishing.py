@@ -1,9 +1,10 @@
-"""Keeping DNS true while the host moves: one update under way, the newest next."""
+"""Keeping DNS true while the host moves: one update under way, the newest next, none too soon."""
 
 from __future__ import annotations
 
 import logging
 import math
+import random
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
@@ -15,6 +16,7 @@ from vipnet.publish import Publisher
 
 RETRY_S: Final = 1.0  # after a failure that may pass, doubling ...
 RETRY_MAX_S: Final = 60.0  # ... to this
+JITTER: Final = 0.25  # at most so much of a pause is added: hosts that failed together come back apart
 FLAP_S: Final = 0.5  # an address that changes again so soon is published when it has settled
 CLOCK_RETRY_S: Final = 10.0  # a clock is set soon after boot ...
 CLOCK_RETRIES: Final = 30  # ... within five minutes; then every RETRY_MAX_S
@@ -26,13 +28,16 @@ log = logging.getLogger(__name__)
 class PublishLoop:
     """Publishes the latest addresses that `want` was told, until the provider has confirmed them.
 
-    A newer want ends the update under way: it may be waiting for an answer to an address
-    that the host no longer has. A refusal that needs the user ends the trying, until the
-    addresses change.
+    A newer want ends the update under way as soon as the provider takes another: it may be
+    waiting for an answer to an address that the host no longer has. What comes in while the
+    provider wants to be left alone is one update, with the latest, afterwards. A refusal
+    that needs the user ends the trying, until the addresses change.
 
     publisher  None: nothing is published
     desired    what to publish for given addresses
-    published  told the addresses that the provider has confirmed
+    interval_s least time between updates; None: what the publisher says
+    published  told the addresses that DNS has now
+    jitter     from 0 to 1
     """
 
     def __init__(
@@ -40,31 +45,50 @@ class PublishLoop:
         publisher: Publisher | None,
         desired: Callable[[tuple[str, ...]], Desired],
         *,
+        interval_s: float | None = None,
         published: Callable[[tuple[str, ...]], None] = lambda _addresses: None,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._publisher, self._desired, self._tell = publisher, desired, published
+        self._publisher, self._desired, self._tell, self._jitter = publisher, desired, published, jitter
+        self._interval_s = interval_s
         self._wanted: tuple[str, ...] = ()
         self._last_wanted: tuple[str, ...] = ()  # but for none at all
         self._confirmed: tuple[str, ...] | None = None  # None: DNS may have the old or the new ones
         self._address: str | None = None
         self._changed = trio.Event()
         self._last_change = -math.inf
-        self._hold_until = -math.inf
+        self._hold_until = -math.inf  # for an address that flaps
+        self._retry_at = -math.inf  # after a failure; a new path ends this wait, not the next one
+        self._not_before = -math.inf  # the provider's will
+        self._refresh_at = math.inf
+        self._failures = 0
         self._calling = trio.Lock()
         self._state: State = "off" if publisher is None else "pending"
         self._error: str | None = None
 
     @property
     def state(self) -> State:
+        idle = not self._calling.locked()
+        if self._state == "pending" and idle and trio.current_time() < self._not_before:
+            return "waiting"
         return self._state
 
+    @property
+    def writes_record(self) -> bool:
+        """Whether the capability record gets into DNS by this provider."""
+        return self._publisher is not None and self._publisher.writes_record
+
     def status(self) -> dict[str, Any]:
-        """`publish` of the status JSON; `address` is the best of those confirmed last."""
+        """`publish` of the status JSON; `address` is the best of those that DNS has by the last update."""
+        error = self._error
+        if self.state == "waiting" and error is None:
+            wait_s = math.ceil(self._not_before - trio.current_time())
+            error = f"the provider takes one update at a time: the next in {wait_s} s"
         return {
             "provider": self._publisher.provider if self._publisher else "none",
-            "state": self._state,
+            "state": self.state,
             "address": self._address,
-            "error": self._error,
+            "error": error,
         }
 
     def want(self, addresses: tuple[str, ...]) -> None:
@@ -81,23 +105,24 @@ class PublishLoop:
             self._hold_until = self._last_change + FLAP_S if flapping else self._last_change
             self._last_wanted = addresses
         self._wanted = addresses
+        self._retry_at, self._failures = -math.inf, 0
         if addresses and addresses == self._confirmed:
             self._state, self._error = "ok", None
         elif addresses:
-            self._state, self._error = "pending", None
+            if self.state != "waiting":
+                self._error = None  # else it says why there is a wait
+            self._state = "pending"
         self._changed.set()
 
     async def run(self) -> None:
         """Publish until cancelled."""
         while True:
             self._changed = trio.Event()
-            changed, addresses = self._changed, self._wanted
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._cancel_when, changed, nursery.cancel_scope)
-                if addresses and addresses != self._confirmed and self._publisher is not None:
-                    await trio.sleep_until(self._hold_until)
-                    await self._publish(self._publisher, addresses)
-                await trio.sleep_forever()
+            with trio.move_on_at(self._due_at()):
+                await self._changed.wait()
+                continue
+            if self._publisher is not None:
+                await self._publish(self._publisher, self._wanted)
 
     async def withdraw(self) -> None:
         """Take the name's records back; nothing is published until the next want. Raise PublishError."""
@@ -109,35 +134,62 @@ class PublishLoop:
             await self._publisher.withdraw(self._desired(()))
             self._address = None
 
-    async def _cancel_when(self, event: trio.Event, scope: trio.CancelScope) -> None:
-        await event.wait()
-        scope.cancel()
+    def _due_at(self) -> float:
+        """When the next update is to leave."""
+        if self._publisher is None or not self._wanted or self._state == "refused":
+            return math.inf
+        if self._wanted == self._confirmed:
+            return self._refresh_at
+        return max(self._hold_until, self._retry_at, self._not_before)
 
     async def _publish(self, publisher: Publisher, addresses: tuple[str, ...]) -> None:
-        """Return when the provider has confirmed ADDRESSES or refused them for good."""
-        failures = 0
-        while True:
-            self._confirmed = None
+        """Make one update; what becomes of it, the state says."""
+        self._confirmed = None
+        not_before = self._not_before
+        interval_s = publisher.interval_s if self._interval_s is None else self._interval_s
+        self._not_before = trio.current_time() + interval_s
+        outcome: tuple[str, ...] | PublishError | None = None  # None: ended by a newer want
+        async with self._calling, trio.open_nursery() as nursery:
+            nursery.start_soon(self._cancel_when_changed, nursery.cancel_scope)
             try:
-                async with self._calling:
-                    await publisher.publish(self._desired(addresses))
+                outcome = await publisher.publish(self._desired(addresses))
             except PublishError as error:
-                self._failed(error)
-                if error.permanent:
-                    return
-                await trio.sleep(_pause_s(failures, clock=error.clock))
-                failures += 1
-            else:
-                break
-        self._state, self._error = "ok", None
-        self._confirmed, self._address = addresses, addresses[0]
-        log.info("publish.done", extra={"provider": publisher.provider, "addresses": addresses})
-        self._tell(addresses)
+                outcome = error
+            nursery.cancel_scope.cancel()
+        if isinstance(outcome, PublishError):
+            if outcome.unsent:
+                self._not_before = not_before
+            self._failed(outcome, addresses)
+        elif outcome is not None:
+            self._succeeded(publisher, addresses, outcome)
 
-    def _failed(self, error: PublishError) -> None:
+    async def _cancel_when_changed(self, scope: trio.CancelScope) -> None:
+        """A newer want cannot be sent before the provider's time: until then the update may go on."""
+        await self._changed.wait()
+        while self._wanted and trio.current_time() < self._not_before:
+            self._changed = trio.Event()
+            with trio.move_on_at(self._not_before):
+                await self._changed.wait()
+        scope.cancel()
+
+    def _succeeded(self, publisher: Publisher, addresses: tuple[str, ...], there: tuple[str, ...]) -> None:
+        self._confirmed, self._address, self._failures = addresses, there[0], 0
+        self._refresh_at = trio.current_time() + publisher.refresh_s
+        if self._wanted == addresses:
+            self._state, self._error = "ok", None
+        log.info("publish.done", extra={"provider": publisher.provider, "addresses": there})
+        self._tell(there)
+
+    def _failed(self, error: PublishError, addresses: tuple[str, ...]) -> None:
+        now = trio.current_time()
+        self._not_before = max(self._not_before, now + error.retry_after_s)
+        if self._wanted != addresses:
+            return  # nobody wants that any more
+        self._retry_at = now + _pause_s(self._failures, clock=error.clock) * (1 + JITTER * self._jitter())
+        self._failures += 1
         self._state = "refused" if error.permanent else "clock" if error.clock else "pending"
         if str(error) != self._error:
-            log.warning("publish.failed", extra={"state": self._state, "error": str(error)})
+            log.warning("publish.failed", extra={"state": self.state, "error": str(error)})
         self._error = str(error)
 
 

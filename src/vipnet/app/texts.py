@@ -12,10 +12,12 @@ from fnmatch import fnmatchcase
 from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 from typing import Final, NewType
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from vipnet.policy import DEFAULT_PORT
+from vipnet.publish.secret import CREDENTIALS
 from vipnet.types import Fqdn, Locator, Port, PublicKey, parse_name
 
 DNS_PORT: Final = 53
@@ -24,6 +26,9 @@ NamePattern = NewType("NamePattern", str)  # "a.example.org", "*.example.org" or
 InterfacePattern = NewType("InterfacePattern", str)  # "eth*", as the shell matches
 InterfaceName = NewType("InterfaceName", str)
 DnsName = NewType("DnsName", str)  # lower case, no final dot; one label is enough
+SecretPath = NewType("SecretPath", Path)  # absolute, or below $CREDENTIALS_DIRECTORY
+Url = NewType("Url", str)  # "https://host/path"; "http:" only to this host itself
+Line = NewType("Line", str)  # printable, not empty: an argument, a user's name
 Host = NewType("Host", str)  # an IP address as canonical text, or a DNS name
 
 
@@ -85,6 +90,30 @@ def parse_path(text: str) -> Path:
     return Path(text)
 
 
+def parse_secret_path(text: str) -> Path:
+    name = text.removeprefix(CREDENTIALS)
+    if name != text and name and "/" not in name and name not in (".", ".."):
+        return Path(text)
+    return parse_path(text)
+
+
+def parse_url(text: str) -> Url:
+    parts = urlsplit(text)
+    if parts.username or parts.query or parts.fragment or not parts.hostname or not text.isprintable():
+        raise ValueError("has more or less than scheme, host, port and path")
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1")):
+        raise ValueError("a secret is sent there")
+    parse_host(parts.hostname)
+    parts.port  # noqa: B018 - raises for one that is none
+    return Url(text)
+
+
+def parse_line(text: str) -> Line:
+    if not text or not text.isprintable():
+        raise ValueError("is empty or has control characters")
+    return Line(text)
+
+
 def parse_key(text: str) -> PublicKey:
     key = binascii.a2b_base64(text.encode(), strict_mode=True)
     if len(key) != 32:
@@ -126,6 +155,9 @@ TEXTS: dict[object, tuple[Callable[[str], object], str]] = {
     InterfacePattern: (parse_interface_pattern, 'an interface name or a pattern like "eth*"'),
     IPv4Network: (parse_network, 'an IPv4 network like "10.77.0.0/16"'),
     Path: (parse_path, "an absolute path"),
+    SecretPath: (parse_secret_path, 'an absolute path, or "$CREDENTIALS_DIRECTORY/NAME"'),
+    Url: (parse_url, 'a URL like "https://host/path"'),
+    Line: (parse_line, "one line of text"),
     PublicKey: (parse_key, "a public key: 32 bytes in base64"),
     Host: (parse_host, "an IP address or a DNS name"),
     HostPort: (parse_host_port, '"host", "host:port" or "[IPv6]:port"'),

@@ -1,4 +1,13 @@
-"""One dynamic-DNS provider a file behind one protocol."""
+"""One dynamic-DNS provider a file behind one protocol.
+
+    rfc2136                               signed UPDATE messages to a primary
+    dyndns2                               no-ip, Dynu, dy.fi ...: one HTTP request, no TXT
+    duckdns, cloudflare, desec, hetzner   their own HTTP APIs
+    hook                                  a program of the user's
+
+`web` is what the HTTP providers need of HTTP, `httpclient` the only module that imports
+httpx: a daemon without such a provider does not pay for it.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +28,26 @@ class Publisher(Protocol):
         """Its name in the configuration."""
         ...
 
-    async def publish(self, desired: Desired) -> None:
-        """Return when the provider has confirmed DESIRED. Raise PublishError."""
+    @property
+    def interval_s(self) -> float:
+        """Least time from one update to the next that the provider puts up with, seconds."""
+        ...
+
+    @property
+    def refresh_s(self) -> float:
+        """After so long without an update the provider forgets the name, seconds; infinite: never."""
+        ...
+
+    @property
+    def writes_record(self) -> bool:
+        """Whether it can write the capability record; if not, peers list this host by hand."""
+        ...
+
+    async def publish(self, desired: Desired) -> tuple[str, ...]:
+        """Return the addresses in DNS when the provider has confirmed DESIRED. Raise PublishError.
+
+        They are those of DESIRED but where the provider takes what it sees itself.
+        """
         ...
 
     async def withdraw(self, desired: Desired) -> None:

@@ -9,6 +9,7 @@ start and after a collision.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -69,6 +70,9 @@ class Rfc2136:
     """
 
     provider = "rfc2136"
+    interval_s = 0.0  # a primary of one's own takes them as they come
+    refresh_s = math.inf
+    writes_record = True
 
     def __init__(
         self,
@@ -84,9 +88,10 @@ class Rfc2136:
         self._primary: Primary | None = None
         self._published: _Published | None = None
 
-    async def publish(self, desired: Desired) -> None:
+    async def publish(self, desired: Desired) -> tuple[str, ...]:
         """See Publisher."""
         await self._replace(desired, withdraw=False)
+        return desired.addresses
 
     async def withdraw(self, desired: Desired) -> None:
         """See Publisher. The marker stays: without it old updates could be played again."""
