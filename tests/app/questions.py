@@ -161,30 +161,25 @@ def questions(draw: st.DrawFn) -> Asked:
 
 
 def comparable(reply: bytes) -> object:
-    """All of REPLY that must be equal: not the id, the order inside an RRset, what servers make up anew."""
+    """All of REPLY that must be equal: not the id, the order inside an RRset, what servers make up anew.
+
+    The question must be equal to the letter, other names as names are (RFC 4343): which of them
+    share the question's case depends on how a server happened to compress.
+    """
     message = dns.message.from_wire(reply)
     return (
         int(message.flags),
         message.rcode(),
+        [(rrset.name.labels, rrset.rdclass, rrset.rdtype) for rrset in message.question],
         (message.edns, int(message.ednsflags), message.payload),
         [_option(option) for option in message.options],
-        [_rrsets(section) for section in message.sections],
+        [[_rrset(rrset) for rrset in section] for section in message.sections[1:]],
     )
 
 
-def _rrsets(section: list[dns.rrset.RRset]) -> list[object]:
-    """Names exactly as they are written: 0x20 looks at their case."""
-    return [
-        (
-            rrset.name.labels,
-            rrset.rdclass,
-            rrset.rdtype,
-            rrset.covers,
-            rrset.ttl,
-            sorted(rdata.to_wire() or b"" for rdata in rrset),
-        )
-        for rrset in section
-    ]
+def _rrset(rrset: dns.rrset.RRset) -> object:
+    data = sorted(rdata.to_digestable() for rdata in rrset)
+    return rrset.name, rrset.rdclass, rrset.rdtype, rrset.covers, rrset.ttl, data
 
 
 def _option(option: dns.edns.Option) -> tuple[int, bytes]:

@@ -5,6 +5,7 @@ import contextlib
 import dns.edns
 import dns.flags
 import dns.message
+import dns.name
 import dns.rrset
 import pytest
 from dns.rdatatype import AAAA, A
@@ -43,6 +44,16 @@ def reply_to(wire: bytes, *records: str, ttl: int = 300) -> bytes:
 
 def test_question_is_lower_case_without_final_dot() -> None:
     assert parse_question(QUERY) == Question("a.vipip.test", A, 1)
+
+
+label = st.one_of(st.binary(min_size=1, max_size=63), st.text("abcXYZ09-_", min_size=1).map(str.encode))
+
+
+@given(st.lists(label, max_size=6).filter(lambda labels: sum(len(label) + 1 for label in labels) < 255))
+def test_names_read_as_dnspython_writes_them(labels: list[bytes]) -> None:
+    name = dns.name.Name([*labels, b""])
+    wire = dns.message.make_query(name, "A").to_wire()
+    assert parse_question(wire).name == name.to_text(omit_final_dot=True).lower()
 
 
 @pytest.mark.parametrize(

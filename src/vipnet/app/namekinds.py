@@ -62,10 +62,14 @@ class NameKinds:
         until, verified = self._legacy.get(name, (0.0, True))
         return not verified and trio.current_time() < until
 
+    def known_legacy(self, name: Fqdn) -> bool:
+        """True when there is nothing to ask DNS: it has said so not long ago, or the user does."""
+        until, _ = self._legacy.get(name, (0.0, True))
+        return trio.current_time() < until or not self.possibly_vip(name)
+
     async def speaks_vipnet(self, name: Fqdn) -> bool:
         """Ask DNS, again and again while it does not say; the caller's patience ends that."""
-        until, _ = self._legacy.get(name, (0.0, True))
-        if trio.current_time() < until or not self.possibly_vip(name):
+        if self.known_legacy(name):
             return False
         capability = await self._capabilities.share(name, partial(self._ask_capability, name))
         if capability.record is None:

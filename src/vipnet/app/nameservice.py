@@ -36,7 +36,7 @@ from vipnet.names.answer import (
     token_answer,
     token_asked_for,
 )
-from vipnet.names.message import is_query, parse_question, rcode, with_ttl_at_most
+from vipnet.names.message import has_aliases, is_query, parse_question, rcode, with_ttl_at_most
 from vipnet.policy import Policy
 from vipnet.system.lookup import Lookup
 from vipnet.types import Fqdn, Token, parse_name
@@ -109,7 +109,7 @@ class NameService:
         if reply is None:
             return await self._answer_vip(wire, host)
         unverified = self._kinds.unverified(host)
-        aliases = aliases_in(reply)
+        aliases = aliases_in(reply) if has_aliases(reply) else ()
         for number, alias in enumerate(aliases, 1):
             target = _host(alias.target)
             if target is None:
@@ -128,6 +128,8 @@ class NameService:
 
         The capability record gets half a second longer than ASK; then the name is legacy.
         """
+        if self._kinds.known_legacy(name):
+            return b"" if ask is None else await ask()
         vip, reply = False, b""
         patience = trio.CancelScope()
 

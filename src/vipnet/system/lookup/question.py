@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import struct
+
 import dns.exception
 import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
-from dns.rdatatype import SOA, TXT, RdataType
+from dns.rdataclass import IN
+from dns.rdatatype import OPT, SOA, TXT, RdataType
 from msgspec import Struct
 
 from vipnet.errors import LookupFailedError
@@ -36,10 +40,12 @@ class RefusedError(LookupFailedError):
 
 
 def make_question(name: str, rdtype: RdataType, *, recursion: bool) -> bytes:
-    """A query with a random id."""
-    return dns.message.make_query(
-        name, rdtype, use_edns=0, payload=UDP_PAYLOAD, flags=dns.flags.RD if recursion else 0
-    ).to_wire()
+    """A query with a random id, and with EDNS (RFC 6891)."""
+    flags = dns.flags.RD if recursion else 0
+    header = struct.pack("!6H", int.from_bytes(os.urandom(2), "big"), flags, 1, 0, 0, 1)
+    opt = struct.pack("!BHHIH", 0, OPT, UDP_PAYLOAD, 0, 0)
+    owner = dns.name.from_text(name).to_wire() or b""
+    return header + owner + struct.pack("!HH", rdtype, IN) + opt
 
 
 def parse_reply(reply: bytes, server: Locator) -> dns.message.Message:
