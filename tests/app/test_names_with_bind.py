@@ -39,6 +39,8 @@ old TYPE65280 \\# 4 0A000001
 big TXT {_BIG}
 alias CNAME old
 vipalias CNAME b
+viptree DNAME vipip.test.
+viptrees CNAME b.viptree
 _sip._udp.old SRV 0 0 5060 old
 *.wild TXT "anything"
 *.wild A 192.0.2.8
@@ -160,6 +162,9 @@ def test_a_published_vip_name_is_its_token(bind: Bind, tcp: bool) -> None:
             ("b", "AAAA", []),
             ("b", "HTTPS", []),
             ("vipalias", "A", ["b.vipip.test.", "242.0.0.2"]),
+            ("b.viptree", "A", ["vipip.test.", "b.vipip.test.", "242.0.0.2"]),
+            ("viptrees", "A", ["b.viptree.vipip.test.", "vipip.test.", "b.vipip.test.", "242.0.0.2"]),
+            ("viptrees", "AAAA", ["b.viptree.vipip.test.", "vipip.test.", "b.vipip.test."]),
         ):
             wire = await trio.to_thread.run_sync(partial(exchange, query(name, rdtype), resolver, tcp=tcp))
             reply = dns.message.from_wire(wire)

@@ -17,7 +17,7 @@ from tests.fakedns import FakeDns
 from tests.schema import hold
 
 from vipnet.app.config import Dns
-from vipnet.app.nameservice import NameService
+from vipnet.app.nameservice import CANARY, NameService
 from vipnet.app.texts import NamePattern
 from vipnet.core.outputs import LookupResult
 from vipnet.errors import ConfigError, UnreachableError
@@ -57,6 +57,7 @@ class House:
         self.handshake_s = 0.0
         self.asked = trio.Event()  # for a binding
         patterns: dict[str, Any] = {key: tuple(map(NamePattern, names)) for key, names in dns_config.items()}
+        self.hooked = False
         self.service = NameService(
             own_name=A,
             own_token=lambda: TOKENS[A],
@@ -67,6 +68,7 @@ class House:
             bind=self.bind,
             dns=Dns(**patterns),
             timeout_s=timeout_s,
+            hooked=lambda: self.hooked,
         )
 
     async def bind(self, found: LookupResult) -> Token:
@@ -385,6 +387,51 @@ def test_a_legacy_answer_is_passed_on_as_it_came() -> None:
                 assert [reply[2:].lower()] == [wire[2:].lower() for wire in raw]
                 assert reply[12 : len(query) - 11] == query[12:-11]
                 house.upstream.rewrite = lambda response: response
+
+    house.run(main)
+
+
+def test_authentic_data_is_said_of_what_came_so_and_not_of_what_we_made() -> None:
+    house = House()
+
+    def authentic(response: dns.message.Message) -> dns.message.Message:
+        response.flags |= dns.flags.AD
+        return response
+
+    async def main() -> None:
+        house.upstream.rewrite = authentic
+        assert (await house.ask(OLD)).flags & dns.flags.AD
+        assert (await house.ask(OLD, "MX")).flags & dns.flags.AD
+        assert not (await house.ask(B)).flags & dns.flags.AD
+        assert not (await house.ask(B, "AAAA")).flags & dns.flags.AD
+
+    house.run(main)
+
+
+def test_browsers_are_told_to_stay_with_us_while_the_system_asks_us() -> None:
+    house = House()
+    house.upstream.records[f"{CANARY} A"] = ["192.0.2.80"]
+
+    async def main() -> None:
+        assert data(await house.ask(CANARY)) == ["300 A 192.0.2.80"]
+        house.hooked = True
+        for rdtype in ("A", "AAAA", "HTTPS"):
+            reply = await house.ask(CANARY, rdtype)
+            assert reply.rcode() == dns.rcode.NXDOMAIN
+            assert not reply.answer
+
+    house.run(main)
+
+
+def test_an_error_is_passed_on_without_waiting_for_the_capability_record() -> None:
+    house = House()
+
+    async def main() -> None:
+        house.upstream.rcodes = {"A": dns.rcode.SERVFAIL, "TXT": dns.rcode.SERVFAIL}
+        assert (await house.ask(OLD)).rcode() == dns.rcode.SERVFAIL
+        assert house.service.counters["dns_unverified"] == 0
+        house.upstream.rcodes = {}
+        assert data(await house.ask(OLD)) == ["300 A 192.0.2.9"]  # nothing was remembered
 
     house.run(main)
 

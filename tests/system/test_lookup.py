@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import dns.flags
 import dns.message
@@ -9,7 +10,7 @@ import dns.rcode
 import pytest
 import trio
 from tests.fakedns import FakeDns
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from vipnet.core.outputs import LookupResult
 from vipnet.errors import HostError, LookupFailedError, PublishError
@@ -169,6 +170,27 @@ def test_the_upstream_that_answered_is_asked_first_the_next_time() -> None:
             asked = len(dead.asked)
             await two.capability(B)
             assert len(dead.asked) == asked > 0
+
+    run(main)
+
+
+def test_the_old_networks_resolver_is_not_asked_on_the_new_network() -> None:
+    async def main(fake: FakeDns, lookup: Lookup) -> None:
+        del lookup
+        async with FakeDns(RECORDS).serve() as old:
+            old.silent = {"A"}
+            upstreams = [old.address]
+            moving = Lookup(lambda: upstreams)
+            query = dns.message.make_query("old.test", "A").to_wire()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(partial(moving.exchange, query, tcp=False))
+                await wait_all_tasks_blocked(0.05)  # it has been asked, and will be again in 200 ms
+                upstreams[:] = [fake.address]
+                asked = len(old.received)
+            # The question under way was answered by the new one.
+            assert fake.asked == ["old.test A"]
+            await moving.exchange(query, tcp=False)
+            assert len(old.received) == asked
 
     run(main)
 

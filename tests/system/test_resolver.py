@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 from collections.abc import Awaitable, Callable
@@ -16,7 +17,13 @@ from hypothesis import strategies as st
 from tests.bind import free_port
 
 from vipnet.errors import HostError
-from vipnet.system.resolver import CONNECTIONS_MAX, QUERIES_MAX, Resolver
+from vipnet.system.resolver import (
+    CLIENT_QUERIES_MAX,
+    CONNECTIONS_MAX,
+    PIPELINE_MAX,
+    QUERIES_MAX,
+    Resolver,
+)
 from vipnet.types import Locator
 
 ANYWHERE = Locator("127.0.0.1", 1)
@@ -133,7 +140,7 @@ def test_a_slow_answer_holds_nobody_up() -> None:
     serve(answer, main)
 
 
-def test_queries_beyond_the_bound_are_dropped_and_counted() -> None:
+def test_one_client_cannot_keep_the_others_out() -> None:
     release = trio.Event()
 
     async def answer(query: bytes, tcp: bool) -> bytes:
@@ -141,20 +148,92 @@ def test_queries_beyond_the_bound_are_dropped_and_counted() -> None:
         return query
 
     async def main(resolver: Resolver, where: Locator) -> None:
-        with Udp(where) as udp:
+        with Udp(where) as greedy, Udp(where) as modest:
             while resolver.counters["dns_overload"] == 0:
-                await udp.send(QUERY)
+                await greedy.send(QUERY)
                 await trio.lowlevel.checkpoint()
+            await modest.send(QUERY + b"modest")
             release.set()
+            assert await modest.receive() == QUERY + b"modest"
             answered = 0
             with trio.move_on_after(0.5):
-                while answered <= QUERIES_MAX:
-                    await udp.receive()
+                while answered <= CLIENT_QUERIES_MAX:
+                    await greedy.receive()
                     answered += 1
-            assert 0 < answered <= QUERIES_MAX
-            await udp.send(QUERY + b"again")
-            while await udp.receive() != QUERY + b"again":
+            assert 0 < answered <= CLIENT_QUERIES_MAX
+            await greedy.send(QUERY + b"again")
+            while await greedy.receive() != QUERY + b"again":
                 pass
+
+    serve(answer, main)
+
+
+def test_queries_beyond_the_bound_are_dropped_and_counted() -> None:
+    release = trio.Event()
+    answered = 0
+
+    async def answer(query: bytes, tcp: bool) -> bytes:
+        nonlocal answered
+        answered += 1
+        await release.wait()
+        return query
+
+    async def main(resolver: Resolver, where: Locator) -> None:
+        with contextlib.ExitStack() as clients:
+            while resolver.counters["dns_overload"] == 0:
+                udp = clients.enter_context(Udp(where))
+                for _ in range(CLIENT_QUERIES_MAX // 4):
+                    await udp.send(QUERY)
+                await trio.lowlevel.checkpoint()
+            assert answered <= QUERIES_MAX
+            release.set()
+            with Udp(where) as udp:
+                reply = b""
+                while not reply:
+                    await udp.send(QUERY + b"again")
+                    with trio.move_on_after(0.1):
+                        reply = await udp.receive()
+
+    serve(answer, main)
+
+
+def test_pipelined_queries_over_tcp_are_answered_as_they_get_ready() -> None:
+    """RFC 7766 sections 6.2.1.1 and 7: in one write, split anywhere, answers in any order."""
+    count = 3 * PIPELINE_MAX
+
+    async def answer(query: bytes, tcp: bool) -> bytes:
+        await trio.sleep(0.01 if query[-1] % 2 else 0)
+        return query
+
+    async def main(resolver: Resolver, where: Locator) -> None:
+        queries = [QUERY + bytes([number]) for number in range(count)]
+        data = b"".join(struct.pack("!H", len(query)) + query for query in queries)
+        async with await trio.open_tcp_stream(where.host, where.port) as stream:
+            await stream.send_all(data[:31])
+            await trio.lowlevel.checkpoint()
+            await stream.send_all(data[31:])
+            await stream.send_eof()
+            received, replies = b"", []
+            while more := await stream.receive_some():
+                received += more
+            while received:
+                size = 2 + struct.unpack_from("!H", received)[0]
+                replies.append(received[2:size])
+                received = received[size:]
+        assert sorted(replies) == queries
+        assert replies != queries
+
+    serve(answer, main)
+
+
+def test_an_answer_of_64_kb_over_tcp() -> None:
+    async def answer(query: bytes, tcp: bool) -> bytes:
+        return query + bytes(65_535 - len(query))
+
+    async def main(resolver: Resolver, where: Locator) -> None:
+        async with await trio.open_tcp_stream(where.host, where.port) as stream:
+            await stream.send_all(struct.pack("!H", len(QUERY)) + QUERY)
+            assert len(await read_tcp(stream)) == 65_535
 
     serve(answer, main)
 

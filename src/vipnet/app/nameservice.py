@@ -31,6 +31,7 @@ from vipnet.names.answer import (
     failure,
     host_asked_for,
     no_data,
+    no_such_name,
     parse_query,
     pointer_answer,
     token_answer,
@@ -42,6 +43,9 @@ from vipnet.system.lookup import Lookup
 from vipnet.types import Fqdn, Token, parse_name
 
 CAPABILITY_GRACE_S: Final = 0.5  # for the TXT answer, after the address answer has come
+# Browsers ask for it before they take their look-ups elsewhere by HTTPS, where no VIP name would
+# be found; NXDOMAIN keeps them here (support.mozilla.org/kb/canary-domain-use-application-dnsnet).
+CANARY: Final = "use-application-dns.net"
 FAILURE_GRACE_S: Final = 0.05  # the same after an error: no address can slip out, and TXT fails alike
 
 
@@ -55,6 +59,7 @@ class NameService:
     bind        makes a binding (handshake and negotiation), or raises UnreachableError
     dns         the user's patterns
     timeout_s   how long an application waits for a binding
+    hooked      True while the system asks us by our doing
     """
 
     def __init__(
@@ -69,7 +74,9 @@ class NameService:
         bind: Callable[[LookupResult], Awaitable[Token]],
         dns: Dns,
         timeout_s: float = Policy().resolve_timeout_s,
+        hooked: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._hooked = hooked
         self.counters: Counter[str] = Counter()
         self._own_name, self._own_token, self._lookup = own_name, own_token, lookup
         self._known, self._stored, self._name_of = known, stored, name_of
@@ -92,6 +99,8 @@ class NameService:
             question = parse_question(wire)
         except WireError:
             return await self._pass_on(wire, tcp)
+        if question.name == CANARY and self._hooked():
+            return _built(wire, no_such_name)
         token = token_asked_for(question)
         name = self._name_behind(token) if token is not None else None
         if name is not None:

@@ -18,7 +18,7 @@ import dns.name
 import dns.rcode
 import dns.rrset
 from dns.rdataclass import IN
-from dns.rdatatype import AAAA, CNAME, HTTPS, PTR, SOA, SVCB, A
+from dns.rdatatype import AAAA, CNAME, DNAME, HTTPS, PTR, SOA, SVCB, A
 from msgspec import Struct
 
 from vipnet.errors import WireError
@@ -32,11 +32,15 @@ _EXTRA_TEXT_MAX = 200  # bytes; an explanation must not make an answer too long 
 
 
 class Alias(Struct, frozen=True):
-    """One CNAME on the way from the name that was asked for to the name that has the answer."""
+    """One CNAME on the way from the name that was asked for to the name that has the answer.
+
+    dname  the DNAME that it was made from (RFC 6672 section 3.1), None for an ordinary one
+    """
 
     owner: str
     target: str
     ttl_s: int
+    dname: Alias | None = None
 
 
 def parse_query(wire: bytes) -> dns.message.Message:
@@ -96,6 +100,14 @@ def no_data(query: dns.message.Message, aliases: Sequence[Alias] = ()) -> bytes:
     return _wire(response)
 
 
+def no_such_name(query: dns.message.Message) -> bytes:
+    """NXDOMAIN, to be cached for a moment (RFC 2308 section 2.1)."""
+    response = _response(query)
+    response.set_rcode(dns.rcode.NXDOMAIN)
+    _add_soa(response, response.question[0].name)
+    return _wire(response)
+
+
 def pointer_answer(query: dns.message.Message, name: Fqdn) -> bytes:
     """The name that a token stands for."""
     response = _response(query)
@@ -128,11 +140,15 @@ def aliases_in(reply: bytes) -> tuple[Alias, ...]:
         chain = message.resolve_chaining()
     except (dns.exception.DNSException, ValueError):
         return ()
-    return tuple(
-        Alias(_text(rrset.name), _text(rrset[0].target), rrset.ttl)
-        for rrset in chain.cnames
-        if rrset.rdtype == CNAME
-    )
+    dnames = [rrset for rrset in message.answer if rrset.rdtype == DNAME]
+    return tuple(_alias(rrset, dnames) for rrset in chain.cnames if rrset.rdtype == CNAME)
+
+
+def _alias(cname: dns.rrset.RRset, dnames: Sequence[dns.rrset.RRset]) -> Alias:
+    above = [rrset for rrset in dnames if cname.name != rrset.name and cname.name.is_subdomain(rrset.name)]
+    dname = max(above, key=lambda rrset: len(rrset.name), default=None)
+    made_from = None if dname is None else Alias(_text(dname.name), _text(dname[0].target), dname.ttl)
+    return Alias(_text(cname.name), _text(cname[0].target), cname.ttl, made_from)
 
 
 def addresses_in(reply: dns.message.Message) -> tuple[str, ...]:
@@ -164,6 +180,9 @@ def _add_aliases(response: dns.message.Message, aliases: Sequence[Alias]) -> dns
     """Add the chain to the answer and return the name at its end."""
     owner = response.question[0].name
     for alias in aliases:
+        if (dname := alias.dname) is not None:
+            above = dns.name.from_text(dname.owner)
+            response.answer.append(dns.rrset.from_text(above, dname.ttl_s, IN, DNAME, f"{dname.target}."))
         response.answer.append(dns.rrset.from_text(owner, alias.ttl_s, IN, CNAME, f"{alias.target}."))
         owner = dns.name.from_text(alias.target)
     return owner

@@ -20,6 +20,7 @@ from vipnet.names.message import fit, udp_limit
 from vipnet.types import Locator
 
 QUERIES_MAX: Final = 512  # UDP queries being answered
+CLIENT_QUERIES_MAX: Final = 128  # of one socket, so that nobody's flood keeps the others out
 CONNECTIONS_MAX: Final = 64
 PIPELINE_MAX: Final = 16  # queries of one connection being answered; RFC 7766 section 6.2.1.1
 IDLE_S: Final = 10.0  # an idle connection is closed; RFC 7766 section 6.2.3
@@ -37,7 +38,7 @@ class Resolver:
     def __init__(self, listen: Locator, answer: Answer) -> None:
         self.counters: Counter[str] = Counter()
         self._listen, self._answer = listen, answer
-        self._answering = 0
+        self._answering: Counter[tuple[object, ...]] = Counter()
 
     async def run(self, *, task_status: trio.TaskStatus[Locator] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; tell the address listened on. Raise HostError when it cannot be had."""
@@ -75,17 +76,20 @@ class Resolver:
                     with suppress(OSError):  # the client is gone
                         await udp.sendto(fit(reply, udp_limit(query)), client)
             finally:
-                self._answering -= 1
+                self._answering[client] -= 1
+                if not self._answering[client]:
+                    del self._answering[client]
 
         while True:
             try:
                 query, client = await udp.recvfrom(QUERY_MAX)
             except OSError:  # the ICMP error that an earlier answer caused
                 continue
-            if self._answering >= QUERIES_MAX:
+            under_way = self._answering[client]
+            if under_way >= CLIENT_QUERIES_MAX or self._answering.total() >= QUERIES_MAX:
                 self.counters["dns_overload"] += 1
                 continue
-            self._answering += 1
+            self._answering[client] = under_way + 1
             nursery.start_soon(answer, query, client)
 
     async def _serve_tcp(self, listener: trio.SocketListener) -> None:

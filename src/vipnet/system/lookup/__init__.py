@@ -185,10 +185,16 @@ class Lookup:
             self._last_good = server
             return reply
 
-        upstreams = self._usable()
-        if not upstreams:
-            raise LookupFailedError("no name server is known: set [dns] upstreams")
-        return await first([partial(ask, server) for server in upstreams], NEXT_UPSTREAM_S)
+        while True:
+            upstreams = self._usable()
+            if not upstreams:
+                raise LookupFailedError("no name server is known: set [dns] upstreams")
+            try:
+                return await first([partial(ask, server) for server in upstreams], NEXT_UPSTREAM_S)
+            except LookupFailedError:
+                if set(self._usable()) == set(upstreams):
+                    raise
+                # The host has moved, and the old network's resolvers were asked no further.
 
     async def _ask_upstream(self, query: bytes, server: Locator, *, tcp: bool, retry_s: float) -> bytes:
         """Return SERVER's answer, in the case of QUERY whatever case went out."""
@@ -196,7 +202,8 @@ class Lookup:
             return await ask_tcp(query, server, partial(answers, query))
         sent = query if server in self._case_folders else mixed(query, os.urandom)
         accept = partial(answers, sent)
-        reply = await ask_udp(sent, server, accept, retry_s=retry_s)
+        ask = partial(ask_udp, server=server, retry_s=retry_s, wanted=lambda: server in self._usable())
+        reply = await ask(sent, accept=accept)
         if sent is not query and not same_case(sent, reply):
             # Forged, or from a server that does not repeat names as they were asked: TCP tells.
             reply = await ask_tcp(sent, server, accept)
@@ -204,7 +211,7 @@ class Lookup:
                 self._case_folders.add(server)
         if sent is not query and is_truncated(reply):
             # Compression looks at the case too: with the application's own it may just fit.
-            return await ask_udp(query, server, partial(answers, query), retry_s=retry_s)
+            return await ask(query, accept=partial(answers, query))
         return restored(reply, query, sent)
 
     def _usable(self) -> list[Locator]:

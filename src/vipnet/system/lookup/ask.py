@@ -32,16 +32,25 @@ Accept = Callable[[bytes], bool]
 T = TypeVar("T")
 
 
-async def ask_udp(query: bytes, server: Locator, accept: Accept, *, retry_s: float = RETRY_S) -> bytes:
+async def ask_udp(
+    query: bytes,
+    server: Locator,
+    accept: Accept,
+    *,
+    retry_s: float = RETRY_S,
+    wanted: Callable[[], bool] = lambda: True,
+) -> bytes:
     """Return SERVER's first answer that ACCEPT takes; anything else is ignored as forged.
 
     Asks again for ever; the caller sets the deadline. Raise LookupFailedError when the
-    server's host says that nobody listens there.
+    server's host says that nobody listens there, or WANTED is no longer true.
     """
     with _open(server) as sock:
         address = _address(server)
         route_retry_s = ROUTE_RETRY_S
         while True:
+            if not wanted():
+                raise LookupFailedError(f"{server} is no name server of this network any more")
             try:
                 sock.sendto(query, address)
             except OSError:  # no route at this moment

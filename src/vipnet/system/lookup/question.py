@@ -11,7 +11,7 @@ import dns.message
 import dns.name
 import dns.rcode
 from dns.rdataclass import IN
-from dns.rdatatype import OPT, SOA, TXT, RdataType
+from dns.rdatatype import DNAME, OPT, SOA, TXT, RdataType
 from msgspec import Struct
 
 from vipnet.errors import LookupFailedError
@@ -61,11 +61,13 @@ def parse_reply(reply: bytes, server: Locator) -> dns.message.Message:
 def capability_from(message: dns.message.Message) -> Capability:
     """What an answer to TXT _vip.NAME means."""
     texts, ttls = [], []
+    # Below a DNAME every name is another's alias: it is the other one that the record speaks of.
+    by_dname = any(rrset.rdtype == DNAME for rrset in message.answer)
     for rrset in message.answer:
         ttls.append(rrset.ttl)
-        if rrset.rdtype == TXT:
+        if rrset.rdtype == TXT and not by_dname:
             texts += [b"".join(rdata.strings) for rdata in rrset]
-    if not texts:
+    if not texts and not by_dname:
         # RFC 2308 section 5; without an SOA a negative answer must not be cached.
         ttls += [min(rrset.ttl, rrset[0].minimum) for rrset in message.authority if rrset.rdtype == SOA] or [
             0
