@@ -1,0 +1,134 @@
+"""Knot and PowerDNS for tests, as tests/bind.py has BIND: each its own directory, port, zone and key."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import dns.exception
+import dns.message
+import dns.query
+from tests.bind import SECRET, START_TIMEOUT_S, Bind, free_port
+from tests.support import need_program
+
+from vipnet.types import Locator
+
+ZONE = "vipip.test"
+KEY = f"a.{ZONE}"
+_RECORDS = f"""$ORIGIN {ZONE}.
+$TTL 5
+@ SOA ns.{ZONE}. hostmaster.{ZONE}. 1 3600 600 86400 2
+@ NS ns.{ZONE}.
+ns A 127.0.0.1
+"""
+_KNOT = """
+server:
+    listen: 127.0.0.1@{port}
+    rundir: "{directory}"
+    udp-workers: 1
+    tcp-workers: 1
+    background-workers: 1
+database:
+    storage: "{directory}"
+key:
+  - id: {key}
+    algorithm: hmac-sha256
+    secret: {secret}
+acl:
+  - id: own
+    key: {key}
+    action: [update, query]
+    update-owner: name
+    update-owner-match: sub-or-equal
+    update-owner-name: [{key}.]
+zone:
+  - domain: {zone}
+    storage: "{directory}"
+    file: zone
+    zonefile-load: whole
+    acl: own
+"""
+_POWERDNS = """
+launch=gsqlite3
+gsqlite3-database={directory}/pdns.db
+local-address=127.0.0.1
+local-port={port}
+dnsupdate=yes
+allow-dnsupdate-from=127.0.0.0/8
+socket-dir={directory}
+config-dir={directory}
+daemon=no
+guardian=no
+disable-syslog=yes
+receiver-threads=1
+distributor-threads=1
+cache-ttl=0
+query-cache-ttl=0
+negquery-cache-ttl=0
+zone-cache-refresh-interval=0
+"""
+_POWERDNS_SCHEMA = Path("/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql")
+
+
+@contextmanager
+def running_knot(directory: Path) -> Iterator[Bind]:
+    """Knot, authoritative for ZONE; the key named KEY may change what is at that name and below."""
+    need_program("knotd")
+    directory.mkdir()
+    server = Locator("127.0.0.1", free_port())
+    (directory / "zone").write_text(_RECORDS)
+    config = directory / "knot.conf"
+    config.write_text(_KNOT.format(directory=directory, port=server.port, key=KEY, secret=SECRET, zone=ZONE))
+    with _running(["knotd", "--config", str(config)], directory, server) as knot:
+        yield knot
+
+
+@contextmanager
+def running_powerdns(directory: Path) -> Iterator[Bind]:
+    """PowerDNS with SQLite, authoritative for ZONE; the key named KEY may change all of it."""
+    need_program("pdns_server", "pdnsutil", "sqlite3")
+    directory.mkdir()
+    server = Locator("127.0.0.1", free_port())
+    (directory / "zone").write_text(_RECORDS)
+    (directory / "pdns.conf").write_text(_POWERDNS.format(directory=directory, port=server.port))
+    schema = f".read {_POWERDNS_SCHEMA}"
+    _done(["sqlite3", str(directory / "pdns.db"), schema])
+    util = ["pdnsutil", f"--config-dir={directory}"]
+    _done([*util, "load-zone", ZONE, str(directory / "zone")])
+    _done([*util, "import-tsig-key", KEY, "hmac-sha256", SECRET])
+    _done([*util, "set-meta", ZONE, "TSIG-ALLOW-DNSUPDATE", KEY])
+    with _running(["pdns_server", f"--config-dir={directory}"], directory, server) as powerdns:
+        yield powerdns
+
+
+def _done(command: Sequence[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+
+
+@contextmanager
+def _running(command: Sequence[str], directory: Path, server: Locator) -> Iterator[Bind]:
+    log = directory / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    try:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        query = dns.message.make_query(ZONE, "SOA")
+        while time.monotonic() < deadline and process.poll() is None:
+            with contextlib.suppress(dns.exception.Timeout, OSError):
+                if dns.query.udp(query, server.host, port=server.port, timeout=0.1).answer:
+                    break
+        else:
+            raise AssertionError(f"{command[0]} did not start:\n{log.read_text(errors='replace')}")
+        yield Bind(directory, ZONE, server)
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
