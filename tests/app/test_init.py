@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import binascii
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from tests.cli.support import vipnet
@@ -11,7 +16,10 @@ from tests.cli.support import vipnet
 from vipnet.app.config import DEFAULT_PATH, load_config
 from vipnet.app.init import config_text, initialise, own_zone, public_key
 from vipnet.app.keys import load_key
+from vipnet.app.publishconfig import Provider, ServiceName
+from vipnet.cli.init import PROVIDERS, SERVICES
 from vipnet.names.records import CapabilityRecord
+from vipnet.publish.dyndns2 import SERVICES as SERVICE_TABLE
 from vipnet.types import Fqdn
 
 A = Fqdn("a.vipip.net")
@@ -80,7 +88,11 @@ def test_a_key_that_others_can_read_is_refused_before_anything_is_written(path: 
         (["a.vipip.net", "--key-algorithm", "md5"], "key_algorithm"),
         (["a.vipip.net", "--ttl", "-1"], "ttl"),
         (["a.vipip.net", "--zone", "example.org"], "is not in it"),
-        (["a.vipip.net", "--provider", "duckdns"], "duckdns"),
+        (["a.vipip.net", "--provider", "godaddy"], "godaddy"),
+        (["a.duckdns.org", "--provider", "duckdns"], "secret_file is missing"),
+        (["a.vipip.net", "--provider", "duckdns", "--secret-file", "/t"], "duckdns.org"),
+        (["a.ddns.net", "--provider", "dyndns2", "--service", "no-ip"], "user is missing"),
+        (["a.vipip.net", "--provider", "hook", "--command", "'x"], "--command: No closing quotation"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(args: list[str], words: str, path: Path) -> None:
@@ -150,3 +162,70 @@ def test_at_the_default_place_only_what_differs_is_written() -> None:
 )
 def test_nobody_is_let_in_for_sharing_a_zone(name: str, zone: str | None, own: str | None) -> None:
     assert own_zone(Fqdn(name), zone) == own
+
+
+def test_providers_and_services_are_the_same_everywhere() -> None:
+    assert get_args(Provider) == PROVIDERS
+    assert get_args(ServiceName) == SERVICES == tuple(SERVICE_TABLE)
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "accepted"),
+    [
+        ("a.ddns.net", ["dyndns2", "--service", "no-ip", "--user", "u@x.org", "--secret-file", "/t"], ()),
+        ("a.myown.net", ["dyndns2", "--url", "https://d.net/u", "--user", "u", "--secret-file", "/t"], ()),
+        ("a.duckdns.org", ["duckdns", "--secret-file", "$CREDENTIALS_DIRECTORY/token"], ()),
+        ("a.vipip.net", ["cloudflare", "--secret-file", "/t"], ("*.vipip.net",)),
+        ("a.me.dedyn.io", ["desec", "--secret-file", "/t"], ("*.me.dedyn.io",)),
+        ("a.vipip.net", ["hetzner", "--secret-file", "/t", "--zone", "vipip.net"], ("*.vipip.net",)),
+        ("a.vipip.net", ["hook", "--command", "/bin/x 'a b'"], ("*.vipip.net",)),
+    ],
+)
+def test_every_provider_by_options(name: str, args: list[str], accepted: tuple[str, ...], path: Path) -> None:
+    done = vipnet("init", name, "--config", path, "--provider", *args)
+    assert (done.status, done.err) == (0, "")
+    config = load_config(path)
+    assert config.publish.provider == args[0]
+    assert config.accept.from_ == accepted
+    assert ("[[peer]]" in done.out) == (args[0] == "dyndns2")
+    if args[0] == "hook":
+        assert config.publish.command == ("/bin/x", "a b")
+
+
+def test_on_a_terminal_it_asks_and_keeps_the_password_to_itself(path: Path) -> None:
+    """In a file of mode 0600 it is, and nowhere else: not on the screen, not in the configuration."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "vipnet", "init", "a.ddns.net", "--provider", "dyndns2"]
+    process = subprocess.Popen(
+        [*command, "--config", str(path)], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    )
+    os.close(theirs)
+    screen = b""
+    for question, answer in ((b"Service", "no-ip"), (b"User", "u@example.org"), (b"Password", "pass word")):
+        while question not in screen.rpartition(b"\n")[2]:
+            screen += os.read(ours, 1024)
+        os.write(ours, answer.encode() + b"\n")
+    try:
+        while chunk := os.read(ours, 1024):
+            screen += chunk
+    except OSError:
+        pass  # EIO: the other end is closed
+    os.close(ours)
+    assert process.wait(20) == 0, screen
+    assert b"pass word" not in screen
+    publish = load_config(path).publish
+    assert (publish.service, publish.user) == ("no-ip", "u@example.org")
+    assert publish.secret_file == path.with_name("publish-secret")
+    assert publish.secret_file.read_text() == "pass word\n"
+    assert publish.secret_file.stat().st_mode & 0o777 == 0o600
+    assert "pass word" not in path.read_text()
+
+
+def test_no_option_takes_a_secret() -> None:
+    """Others on the machine can read a command line."""
+    shown = vipnet("init", "--help").out
+    assert not [
+        word for word in shown.split() if word in ("--password", "--token", "--secret", "--key-secret")
+    ]
+    done = vipnet("init", "a.ddns.net", "--provider", "dyndns2", "--secret", "x")
+    assert done.status == 2

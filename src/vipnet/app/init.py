@@ -22,10 +22,12 @@ from vipnet.types import Fqdn, PublicKey
 # Zones in which strangers have names too: nobody is let in for being there.
 SHARED_ZONES: Final = frozenset(
     {
-        "ddns.net", "dedyn.io", "duckdns.org", "dyndns.org", "dynu.net", "dynv6.net",
-        "freeddns.org", "hopto.org", "mooo.com", "myftp.org", "nip.io", "noip.com", "zapto.org",
+        "ddns.net", "dedyn.io", "duckdns.org", "dy.fi", "dyndns.org", "dynu.net", "dynv6.net",
+        "freeddns.org", "hopto.org", "mooo.com", "myftp.org", "nip.io", "noip.com", "nsupdate.info",
+        "zapto.org",
     }
 )  # fmt: skip
+SECRET_NAME: Final = "publish-secret"  # noqa: S105 - a file's name
 _SECOND_LEVELS: Final = frozenset({"ac", "co", "com", "edu", "gov", "ne", "net", "or", "org"})  # as in co.uk
 
 
@@ -84,13 +86,26 @@ def config_text(name: Fqdn, publish: Mapping[str, object], path: Path) -> str:
         lines.append(f"key_file = {json.dumps(str(path.with_name('key')))}")
     lines += ["", "[publish]  # how this host's address gets into DNS"]
     lines += [f"{key} = {_toml(publish[key])}" for key in Publish.__struct_fields__ if key in publish]
-    zone = own_zone(name, publish.get("zone"))
+    # Names of these providers are mostly in zones that they share out.
+    shared = publish.get("provider") in ("dyndns2", "duckdns") and "zone" not in publish
+    zone = None if shared else own_zone(name, publish.get("zone"))
     lines += [
         "",
         "[accept]  # who may open a session to this host; names it contacts first always may",
         f"from = {_toml([f'*.{zone}'] if zone else [])}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def write_secret(place: Path, secret: str) -> None:
+    """Put SECRET into PLACE, mode 0600. Raise ConfigError."""
+    try:
+        descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "w") as file:  # noqa: PTH123 - Path cannot open a descriptor
+            os.fchmod(descriptor, 0o600)  # also one that was there
+            file.write(secret + "\n")
+    except OSError as error:
+        raise ConfigError(f"{place}: cannot be written: {error.strerror}") from None
 
 
 def own_zone(name: Fqdn, zone: object = None) -> str | None:
