@@ -226,7 +226,7 @@ def test_a_failing_step_shows_what_it_said(machine: Machine) -> None:
 )
 def test_arguments_reach_the_program(machine: Machine, args: tuple[str, ...], command: str) -> None:
     machine.has_python()
-    packages = machine.run("setup", "test").stderr.splitlines()[-1].split()
+    packages = machine.run("setup", "test-stack").stderr.splitlines()[-1].split()
     machine.has("gcc", "libc6-dev", "iproute2", *packages)
     done = machine.run(*args)
     assert done.returncode == 0, done.stderr
