@@ -144,7 +144,7 @@ def questions(lab: Lab, client: str) -> list[tuple[str, str]]:
     """Name and type of what the server was asked from CLIENT's address, in order."""
     log = Path(lab.status()["dns"]["log"]).read_text().splitlines()
     asked = [line for line in map(json.loads, log) if line["event"] == "query" and line["client"] == client]
-    return [(line["name"], line["type"]) for line in asked]
+    return [(line["name"].lower(), line["type"]) for line in asked]
 
 
 def test_a_host_without_vipnet_is_reached_as_ever(new_lab: LabFactory, tmp_path: Path) -> None:

@@ -27,9 +27,9 @@ def with_short_lease(lab: Lab, host: str) -> None:
 
 def questions(lab: Lab, host: str, about: str) -> list[str]:
     """What HOST has asked BIND about a name's address."""
-    log = Path(lab.status()["dns"]["log"]).read_text()
+    log = Path(lab.status()["dns"]["log"]).read_text().lower()
     address = lab.host(host)["address"]
-    return [line for line in log.splitlines() if f" {address}#" in line and f" {about} IN A " in line]
+    return [line for line in log.splitlines() if f" {address}#" in line and f" {about} in a " in line]
 
 
 def lease_left_s(lab: Lab) -> float:

@@ -107,7 +107,7 @@ class Dns(Section, frozen=True):
     """
 
     listen: Locator = Locator("127.0.0.47", DNS_PORT)
-    hook: Literal["auto", "file", "none"] = "auto"
+    hook: Literal["auto", "resolved", "resolvconf", "file", "none"] = "auto"
     vip_names: tuple[NamePattern, ...] = (NamePattern("*"),)
     bypass: tuple[NamePattern, ...] = ()
     require: tuple[NamePattern, ...] = ()
@@ -116,7 +116,7 @@ class Dns(Section, frozen=True):
     def __post_init__(self) -> None:
         if self.hook != "none" and self.listen.port != DNS_PORT:
             raise ValueError(
-                f'listen = "{self.listen}": resolv.conf can only say port {DNS_PORT}; or set hook = "none"'
+                f'listen = "{self.listen}": the system asks port {DNS_PORT} only; or set hook = "none"'
             )
         if self.listen in self.upstreams:
             raise ValueError(

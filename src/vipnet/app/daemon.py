@@ -27,10 +27,11 @@ from typing import Final
 import trio
 from msgspec import structs
 
-from vipnet.app import leftovers, publishers
+from vipnet.app import publishers
 from vipnet.app.config import Config, PeerConfig
 from vipnet.app.control import SOCKET_NAME, serve_control
 from vipnet.app.engine import Engine, now
+from vipnet.app.hook import Hook
 from vipnet.app.keys import load_key
 from vipnet.app.nameservice import NameService
 from vipnet.app.operations import Operations
@@ -80,10 +81,10 @@ class Daemon:
                 f"[tun] subnet = {config.tun.subnet} overlaps the route {blocked}: "
                 "set another subnet, the same on all your devices"
             )
-        self._resolv_conf = leftovers.resolv_conf(config)
+        self.hook = Hook(config)
         # What a crash has left, and however this run ends.
-        self._resolv_conf.restore()
-        held.callback(self._resolv_conf.restore)
+        self.hook.restore()
+        held.callback(self.hook.restore)
         self._store = held.enter_context(contextlib.closing(Store(config.state_dir / _STORE_NAME)))
         sockets = UdpSockets(config.transport.port, dscp=config.transport.dscp)
         held.enter_context(contextlib.closing(sockets))
@@ -98,7 +99,7 @@ class Daemon:
         routes.configure_tun(tun.name, own, config.tun.subnet, config.tun.mtu)
         upstreams = config.dns.upstreams
         self.lookup = Lookup(
-            lambda: upstreams or [Locator(host, 53) for host in self._resolv_conf.upstreams()],
+            lambda: upstreams or [Locator(host, 53) for host in self.hook.upstreams()],
             own=config.dns.listen,
         )
         self.engine = Engine(
@@ -118,6 +119,7 @@ class Daemon:
             name_of=self._name_of,
             bind=self.engine.bind,
             dns=config.dns,
+            hooked=lambda: self.hook.active,
         )
         self._resolver = Resolver(config.dns.listen, self.names.answer)
         self.publishing = PublishLoop(
@@ -177,8 +179,8 @@ class Daemon:
     async def _start_parts(self, nursery: trio.Nursery) -> None:
         await nursery.start(self._resolver.run)
         self._resolver_up = True
-        if self.config.dns.hook != "none":
-            self._resolv_conf.take()
+        await self.hook.take()
+        nursery.start_soon(self.hook.watch)
         updates, news = trio.open_memory_channel[netwatch.Underlay](16)
         ignore = frozenset({self.config.tun.interface})
         await nursery.start(netwatch.watch, updates, ignore, self.config.transport.interfaces)
@@ -191,6 +193,7 @@ class Daemon:
             engine=self.engine,
             names=self.names,
             resolver=self._resolver,
+            hook=self.hook,
             publishing=self.publishing,
             state=lambda: self.state,
             dns_ms=self._dns_ms,
@@ -210,16 +213,8 @@ class Daemon:
             await trio.lowlevel.checkpoint()
             self.engine.handle_underlay(structs.replace(underlay, addresses=outside))
             self.engine.handle_host_networks(tuple(IPv4Network(ip) for ip in inside))
-            self._stay_the_resolver()
-
-    def _stay_the_resolver(self) -> None:
-        """A DHCP client writes resolv.conf anew on another network: that is the new original."""
-        if self.config.dns.hook == "none":
-            return
-        try:
-            self._resolv_conf.take()
-        except HostError as error:
-            log.warning("resolver.not_asked", extra={"error": str(error)})
+            if self._nursery is not None:  # D-Bus may be slow, the next move must not wait for it
+                self._nursery.start_soon(self.hook.handle_network)
 
     async def _look_up_listed(self, peer: PeerConfig) -> None:
         """A peer's address may be given as a name, of a router with a forwarded port."""

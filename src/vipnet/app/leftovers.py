@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from vipnet.app.config import Config
+from vipnet.system.resolvconf import Resolvconf
 from vipnet.system.routes import remove_unreachable
 from vipnet.system.takeover import ResolvConf
 
@@ -28,4 +29,5 @@ def clean(config: Config) -> None:
     Raise HostError when the machine refuses.
     """
     resolv_conf(config).restore()
+    Resolvconf(config.dns.listen.host).restore()
     remove_unreachable(config.tun.subnet)

@@ -14,6 +14,7 @@ from vipnet.app import report
 from vipnet.app.config import Config
 from vipnet.app.control import Handler
 from vipnet.app.engine import Engine, now
+from vipnet.app.hook import Hook
 from vipnet.app.nameservice import NameService
 from vipnet.app.publishing import PublishLoop
 from vipnet.errors import ConfigError, HostError, PublishError
@@ -39,13 +40,14 @@ class Operations:
         engine: Engine,
         names: NameService,
         resolver: Resolver,
+        hook: Hook,
         publishing: PublishLoop,
         state: Callable[[], str],
         dns_ms: Mapping[int, float],
         stop: Callable[[], None],
     ) -> None:
         self._config, self._engine, self._names = config, engine, names
-        self._resolver, self._publishing = resolver, publishing
+        self._resolver, self._publishing, self._hook = resolver, publishing, hook
         self._state, self._dns_ms, self._stop = state, dns_ms, stop
 
     @property
@@ -77,7 +79,8 @@ class Operations:
             "locators": [str(locator) for locator in node.host.locators],
             "dns": {
                 "listen": str(config.dns.listen),
-                "hook": "none" if config.dns.hook == "none" else "file",
+                "hook": self._hook.kind,
+                "note": self._hook.note,
             },
             "publish": self._publishing.status(),
             "peers": self._peer_list(),

@@ -78,6 +78,7 @@ def status(reply: dict[str, Any]) -> str:
             ("token", f"{tun['token'] or '-'} on {tun['interface']}, {tun['subnet']}, MTU {tun['mtu']}"),
             ("now at", ", ".join(reply["locators"]) or "no network"),
             ("resolver", f"{dns['listen'] or '-'} (hook: {dns['hook']})"),
+            ("", dns.get("note") or ""),
             ("publish", _publish(publish)),
             ("", publish["error"] or ""),
         ]

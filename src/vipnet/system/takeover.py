@@ -13,7 +13,7 @@ import os
 import re
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -27,6 +27,7 @@ RESOLVED_UPLINKS: Final = Path("/run/systemd/resolve/resolv.conf")
 
 _MARK = "# Written by vipnet"
 _NAMESERVER = re.compile(r"[ \t]*nameserver[ \t]+(\S+)")
+_HEAD = 400  # characters, in which resolvconf says that the file is its own
 _FILE_MAX = 65_536  # bytes; a longer file is no resolv.conf
 
 
@@ -53,6 +54,19 @@ class ResolvConf:
     ) -> None:
         self._path, self._backup, self._listen = path, backup, listen
         self._resolved_uplinks = resolved_uplinks
+        self._read_at: tuple[object, ...] | None = None
+        self._upstreams: tuple[str, ...] = ()
+
+    @property
+    def keeper(self) -> Literal["resolved", "resolvconf"] | None:
+        """The program that the file says it comes from, None when it is nobody's."""
+        text = _read(self._path)
+        if text.startswith(_MARK):
+            return None
+        servers = self._servers(text)
+        if servers and RESOLVED_STUBS.issuperset(servers):
+            return "resolved"
+        return "resolvconf" if "resolvconf" in text[:_HEAD] else None
 
     @property
     def taken(self) -> bool:
@@ -60,7 +74,16 @@ class ResolvConf:
         return _read(self._path).startswith(_MARK)
 
     def upstreams(self) -> tuple[str, ...]:
-        """Return the name servers of the original, also while it is taken; never ourselves."""
+        """Return the name servers of the original, also while it is taken; never ourselves.
+
+        Read anew only when a file has changed: every question of an application asks for them.
+        """
+        now = tuple(map(_stamp, (self._path, self._backup, self._resolved_uplinks)))
+        if now != self._read_at:
+            self._upstreams, self._read_at = self._read_upstreams(), now
+        return self._upstreams
+
+    def _read_upstreams(self) -> tuple[str, ...]:
         text = _read(self._path)
         if text.startswith(_MARK):
             original = self._load_backup()
@@ -174,6 +197,15 @@ def _put_back(path: Path, original: _Original) -> None:
             _write(path, original.text, mode=original.mode)
     except OSError as error:
         raise _refused(path, error) from None
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What is another when the file is."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _read(path: Path) -> str:
