@@ -17,7 +17,7 @@ from tests.lab.labs import Lab, wait_until
 
 from vipnet.lab.layout import ZONE
 
-_PROGRAM: Final = Path(__file__).parent / "apps" / "numbers.py"
+_PROGRAM: Final = Path(__file__).parent / "apps" / "stream_program.py"
 EVERY_MS: Final = 10.0
 
 
