@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.core.pairs import ELSEWHERE, Tap, locator, meet, pair, peer_at, seal
+from tests.core.pairs import ELSEWHERE, Tap, locator, meet, pair, peer_at, seal, session_at
 from tests.sim.network import Network, SimHost
 
 from vipnet.core.outputs import StorePeer, Transmit
@@ -11,6 +11,7 @@ from vipnet.errors import PeerError
 from vipnet.policy import PARTNER_GRACE_BYTES, Policy, paper_policy
 from vipnet.types import Instant, Locator
 from vipnet.wire.control import Hint, HintAck, PathChallenge, PathResponse
+from vipnet.wire.datagram import is_handshake
 from vipnet.wire.handshake import HandshakeType
 
 NEW = Locator("203.0.113.50", 5847)
@@ -393,3 +394,50 @@ def test_a_dead_path_leads_to_challenges_then_dns_and_a_handshake() -> None:
     assert len(tap.handshakes(a, HandshakeType.IK_INIT)) == 1
     assert [wanted.reason for wanted in a.lookups if wanted.authoritative] == ["path is dead"]
     assert net.now - start < 1.4
+
+
+# --- answers that get lost
+
+
+def test_a_place_on_trial_is_asked_again_when_its_answer_is_lost() -> None:
+    """Two moves within a second: the second place gets no bytes at all before it has proved itself."""
+    net = Network(21, latency_s=0.02)
+    a, b = pair(net)
+    net.run_for(1)
+    b.move_to(net.new_address())
+    net.run_for(0.3)
+    lost: list[Transmit] = []
+    tap = Tap(net)
+
+    def is_answer(sender: SimHost, transmit: Transmit) -> bool:
+        answers = sender is b and len(lost) == 0 and peer_at(a, b).allowance_bytes is not None
+        if answers:
+            lost.append(transmit)
+        return answers
+
+    tap.stop = is_answer
+    b.move_to(net.new_address())
+    a.send(b, b"now")
+    net.run_until(lambda: peer_at(a, b).mapping.current == locator(b))
+    net.run_until(lambda: bool(lost))
+    net.run_until(lambda: b"now" in b.received and peer_at(a, b).allowance_bytes is None, limit_s=0.3)
+
+
+def test_the_first_words_of_a_restarted_host_are_repeated_until_one_arrives() -> None:
+    """Nobody has traffic: without them its partner would keep the session of a life that is over."""
+    net = Network(22, latency_s=0.02)
+    a, b = pair(net)
+    net.run_for(1)
+    b.crash()
+    net.run_for(1)
+    tap = Tap(net)
+    tap.stop = lambda sender, transmit: sender is b and not is_handshake(bytes(transmit.payload))
+    b.boot()
+    net.run_for(0.2)
+    assert peer_at(a, b).sessions.sending(net.now) is not None
+    tap.stop = lambda sender, transmit: False
+    net.run_for(1)
+    assert session_at(a, b).remote_index == session_at(b, a).local_index
+    tap.seen.clear()
+    net.run_for(10)
+    assert tap.seen == []  # and then there is silence again

@@ -69,6 +69,7 @@ def complete(peer: Peer, completed: Completed, source: Locator, now: Instant) ->
     # Our first sealed datagram is what puts the session in force at the other side. The answer to
     # it is a clean sample of the round trip, and reports what arrived under older keys.
     outputs += peer.challenge([source], now)
+    peer.insist(source, now)
     if completed.session.sent == 0:
         # Another handshake crossed ours and is preferred; what our init said counts all the same.
         outputs.append(peer.transmit(completed.session, control.encode(Keepalive()), KIND_CONTROL, source))

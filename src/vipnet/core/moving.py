@@ -156,6 +156,7 @@ def handle_hint(peer: Peer, hint: Hint, source: Locator, now: Instant) -> list[O
             peer.put_on_trial(mapping.current, now)
         mapping.believe(listed, source, hint.move_number)
         outputs += peer.seal(ack, source, now)
+        peer.insist(source, now)
         outputs += _path_changed(peer, hint.reports, now)
     else:
         mapping.believe(listed, mapping.current or source, hint.move_number)
@@ -202,6 +203,8 @@ def handle_path_response(peer: Peer, response: PathResponse, now: Instant) -> li
         return []
     peer.rtt.sample(answered.rtt_s)
     outputs: list[Output] = [PathAnswered(peer.name, answered.locator, answered.rtt_s)]
+    if peer.insistence is not None and peer.insistence.locator == answered.locator:
+        peer.insistence = None
     listed = answered.locator in peer.mapping.locators
     if answered.sent_at == peer.settled and not (
         listed and peer.mapping.current not in peer.mapping.locators
@@ -222,6 +225,16 @@ def handle_path_response(peer: Peer, response: PathResponse, now: Instant) -> li
     if peer.in_outage() and peer.hints is None:
         return outputs + replay.begin(peer, response.reports, now, answered.sent_at)
     return outputs + replay.go_on(peer, now)
+
+
+def insist(peer: Peer, now: Instant) -> list[Output]:
+    """The answer to a challenge that counts, or the challenge itself, may be lost: ask again."""
+    insistence = peer.insistence
+    if insistence is None or insistence.locator != peer.mapping.current or peer.dead:
+        peer.insistence = None  # another path is in use, or none
+        return []
+    insistence.repeat(now)
+    return peer.challenge([insistence.locator], now)
 
 
 def _found_another_source(peer: Peer, answered: Answered) -> bool:

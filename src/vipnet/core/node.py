@@ -396,6 +396,8 @@ class Node:
         handshakes.forget_indexes(peer, [old.local_index for old in peer.sessions.handle_timeout(now)])
         peer.stash.expire(now)  # others need the room
         peer.flows.expire(now)
+        if peer.insistence is not None and _is_due(peer.insistence.at, now):
+            outputs += moving.insist(peer, now)
         if _is_due(peer.ask_listed_at(), now):
             outputs += moving.ask_listed(peer, now)
         if _is_due(peer.active_ends(), now):

@@ -10,6 +10,7 @@ from vipnet.policy import CHALLENGE_SIZE
 from vipnet.types import Instant, Locator
 
 _OUTSTANDING_MAX = 32
+_REPEATS_MAX = 5  # with an RTO of 20 ms this is over after 1.3 s, when liveness looks after the path
 _VALID_S = 5.0  # an answer that takes longer proves nothing of the path now
 
 
@@ -20,6 +21,24 @@ class Answered(Struct, frozen=True):
     source: str | None
     sent_at: Instant
     rtt_s: float
+
+
+class Insistence:
+    """A locator whose answer is needed: its challenge is repeated, after an RTO, doubling, and not for ever.
+
+    Who is on trial there gets little until it answers; a session that we began is in force at
+    the other side only when a datagram under it arrives.
+    """
+
+    def __init__(self, locator: Locator, rto_s: float, now: Instant) -> None:
+        self.locator = locator
+        self._gap_s, self._left = rto_s, _REPEATS_MAX
+        self.at: Instant | None = Instant(now + rto_s)
+
+    def repeat(self, now: Instant) -> None:
+        """It was challenged once more."""
+        self._gap_s, self._left = 2 * self._gap_s, self._left - 1
+        self.at = Instant(now + self._gap_s) if self._left else None
 
 
 class Challenges:

@@ -21,7 +21,7 @@ from vipnet.core.mapping import Mapping
 from vipnet.core.moves import MoveLog
 from vipnet.core.negotiation import Negotiation
 from vipnet.core.outputs import Output, StoreBinding, StorePeer, Transmit
-from vipnet.core.path import Challenges
+from vipnet.core.path import Challenges, Insistence
 from vipnet.core.rtt import RttEstimator
 from vipnet.core.session import Session, Sessions
 from vipnet.core.stash import Sent, Stash
@@ -63,6 +63,7 @@ class Peer:
         self.sessions = Sessions(we_are_lower=we_are_lower)
         self.initiator = Initiator(host, known.name, self.rtt)
         self.challenges = Challenges(host.random_bytes)
+        self.insistence: Insistence | None = None
         self.liveness = Liveness(self.rtt, host.policy)
         self.backlog = Backlog(host.policy)
         self.stash = Stash(host.policy, host.stash_room, self.lost_since, self.in_outage)
@@ -244,6 +245,10 @@ class Peer:
                 outputs.append(structs.replace(transmit, source=source))
         return outputs
 
+    def insist(self, locator: Locator, now: Instant) -> None:
+        """LOCATOR has been challenged, and has to answer: ask again until it does, or we go elsewhere."""
+        self.insistence = Insistence(locator, self.rtt.rto_s, now)
+
     def handle_cookie(
         self, attempt: Initiation, reply: CookieReply, source: Locator, now: Instant
     ) -> list[Output]:
@@ -286,5 +291,6 @@ class Peer:
             self.replay_at,
             self.save_at,
             self.ask_listed_at(),
+            None if self.insistence is None else self.insistence.at,
         )
         return min((at for at in deadlines if at is not None), default=None)
