@@ -117,13 +117,14 @@ def running_bind(
     algorithm: str = "hmac-sha256",
     records: str = "",
     host: str = "127.0.0.1",
+    port: int | None = None,
 ) -> Iterator[Bind]:
     """Start `named`; every name in NAMES has a key of that name in ZONE, with SECRET, for what is below it.
 
     Skip or fail as tests.support.need_program does when there is no `named`.
     """
     need_program("named")
-    port = free_port(host)
+    port = port or free_port(host)
     keys = [f"{name}.{zone}" for name in names]
     directory.mkdir(exist_ok=True)
     (directory / "zone").write_text(_ZONE.format(zone=zone, host=host, records=records))

@@ -67,6 +67,8 @@ def test_the_secret_does_not_come_back() -> None:
     word = SECRET.reveal()
     got, _ = fetch(lambda _: Reply(400, f"no such token: {word} pass%20word%2F%2Btoken%261"))
     assert got.text == "no such token: *** ***"
+    got, _ = fetch(lambda r: Reply(401, f"bad: {r.headers['authorization']}!"), basic=("me", word))
+    assert got.text == "bad: Basic ***!"
     assert word not in f"{SECRET} {SECRET!r}"
 
 

@@ -163,9 +163,7 @@ class Dyndns2:
     def _refused(self, name: Fqdn, answer: Answer, code: str) -> PublishError:
         if code in _FATAL:
             says, mend = _FATAL[code]
-            error = PublishError(
-                f"{self._host} {says.format(name=name)} ({answer.text.strip()[:40]}): {mend}", permanent=True
-            )
+            error = PublishError(f"{self._host} {says.format(name=name)} ({code}): {mend}", permanent=True)
         elif code in _TROUBLE:
             return PublishError(f"{self._host} has trouble of its own ({code})", retry_after_s=PAUSE_S)
         else:

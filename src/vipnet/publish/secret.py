@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,7 @@ from vipnet.errors import ConfigError
 CREDENTIALS: Final = "$CREDENTIALS_DIRECTORY/"  # where systemd puts what LoadCredential= names
 SIZE_MAX: Final = 4096  # bytes
 HIDDEN: Final = "***"
+_BASIC = re.compile(r"(\bbasic\s+)[A-Za-z0-9+/=]{4,}", re.IGNORECASE)  # RFC 7617: user and password
 
 
 class Secret:
@@ -27,10 +29,11 @@ class Secret:
         return self._text
 
     def hide_in(self, text: str) -> str:
-        """TEXT without this secret, as it is or as a URL spells it: providers may repeat it in an error."""
-        for spelling in (self._text, quote(self._text, safe=""), quote_plus(self._text)):
+        """TEXT without this secret, as it is or as URLs and headers spell it: providers may repeat it."""
+        spellings = (self._text, quote(self._text, safe=""), quote_plus(self._text))
+        for spelling in spellings:
             text = text.replace(spelling, HIDDEN)
-        return text
+        return _BASIC.sub(rf"\1{HIDDEN}", text)
 
     def __repr__(self) -> str:
         return f"Secret({HIDDEN})"
