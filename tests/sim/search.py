@@ -1,7 +1,9 @@
 """Every life that two hosts can have, up to a bound: no promise is broken.
 
     python -m tests.sim.search --moves 2 --losses 1 --restarts 1
+    python -m tests.sim.search --moves 3 --losses 3 --restarts 1 --walks 1000 --seed 1
 
+The second takes so many lives at random, of those that are too many to see each. It
 says how many states there are, and draws the way to the first that is wrong. What
 may happen stands in `twohosts`, when two states are the same in `sameness`.
 """
@@ -11,7 +13,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from random import Random
+from typing import Final
 
 from tests.sim.opencrypto import open_crypto
 from tests.sim.reading import read_datagram
@@ -22,6 +26,10 @@ from vipnet.wire.handshake import HandshakeDatagram
 
 Trace = tuple["Trace", Choice] | None
 Left = tuple[int, ...]
+
+
+# Of a walk: what is spent soon is not spent where it would do harm.
+_WEIGHTS: Final = {"move": 0.1, "restart": 0.05, "lose": 0.2}
 
 
 @dataclass
@@ -54,10 +62,13 @@ class Search:
         self._met_again = 0
         self._waiting: list[list[tuple[bytes, Trace, int]]] = [[] for _ in range(sum(budget.as_tuple()) + 1)]
 
+    def _start(self) -> World:
+        return World(replace(self.budget), self.packets, calm=self.calm)
+
     def run(self, most: int = sys.maxsize) -> Found:
         """Raise ViolationError, with a diagram, when a property does not hold."""
         with open_crypto():
-            start = World(self.budget, self.packets, calm=self.calm)
+            start = self._start()
             self._seen[digest(start)] = [start.left.as_tuple()]
             self._waiting[0].append((start.freeze(), None, 0))
             while (waiting := next((level for level in self._waiting if level), None)) is not None:
@@ -66,6 +77,25 @@ class Search:
                     break
                 self._expand(*waiting.pop())
         return self.found
+
+    def walk(self, seed: int) -> None:
+        """One life at random, where all of them are too many. Raise ViolationError like run()."""
+        random = Random(seed)
+        with open_crypto():
+            trace: Trace = None
+            world, depth = self._start(), 0
+            while choices := world.choices():
+                if world.is_settled():
+                    self.found.settled += 1
+                    frozen = world.freeze()
+                    self._attempt(trace, lambda: self._make_peace(World.thaw(frozen)))  # noqa: B023
+                choice = random.choices(choices, [_WEIGHTS.get(what, 1.0) for what, _ in choices])[0]
+                trace, depth = (trace, choice), depth + 1
+                self._attempt(trace, lambda: self._step(world, choice))  # noqa: B023
+                self.found.states += self._is_news(digest(world), world.left.as_tuple())
+            self.found.depth = max(self.found.depth, depth)
+            self.found.settled += 1
+            self._attempt(trace, lambda: self._make_peace(world))
 
     def _expand(self, frozen: bytes, trace: Trace, depth: int) -> None:
         world = World.thaw(frozen)
@@ -123,7 +153,7 @@ class Search:
         try:
             action()  # type: ignore[operator]
         except AssertionError as error:
-            story = diagram(World(self.budget, self.packets, calm=self.calm), trace)
+            story = diagram(self._start(), trace)
             raise ViolationError(f"{error}\n{story}") from error
 
 
@@ -161,13 +191,21 @@ def main() -> None:
     parser.add_argument("--packets", type=int, default=2, help="of each application, between two rests")
     parser.add_argument("--calm", action="store_true", help="no move or restart while anything is in flight")
     parser.add_argument("--most", type=int, default=sys.maxsize, help="stop after so many states")
+    parser.add_argument("--walks", type=int, help="so many lives at random instead of all")
+    parser.add_argument("--seed", type=int, default=0, help="of the first walk; the next has the next")
     options = vars(parser.parse_args())
-    packets, calm, most = (options.pop(name) for name in ("packets", "calm", "most"))
+    names = ("packets", "calm", "most", "walks", "seed")
+    packets, calm, most, walks, seed = (options.pop(name) for name in names)
     begun_at = time.perf_counter()
+    search = Search(Budget(**options), packets=packets, calm=calm)
     try:
-        found = Search(Budget(**options), packets=packets, calm=calm).run(most)
+        if walks is None:
+            search.run(most)
+        for number in range(walks or 0):
+            search.walk(seed + number)
     except ViolationError as error:
         sys.exit(f"VIOLATION: {error}")
+    found = search.found
     print(
         f"{found.states:,} states, {found.settled:,} of them quiet, up to {found.depth} choices deep, "
         f"in {time.perf_counter() - begun_at:.0f} s; no violation"

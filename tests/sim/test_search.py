@@ -53,6 +53,24 @@ def test_no_promise_is_broken_in_longer_lives(budget: Budget, at_least: int) -> 
     explore(budget, at_least)
 
 
+def test_no_promise_is_broken_in_lives_at_random() -> None:
+    walk(range(40))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("block", range(10))
+def test_no_promise_is_broken_in_many_lives_at_random(block: int) -> None:
+    walk(range(1000 + 200 * block, 1200 + 200 * block))
+
+
+def walk(seeds: range) -> None:
+    """Up to three moves, three losses and a restart, anywhere: all such lives are too many to see each."""
+    search = Search(Budget(moves=3, losses=3, restarts=1))
+    for seed in seeds:
+        search.walk(seed)
+    assert search.found.states > 10 * len(seeds)
+
+
 def test_states_that_are_called_the_same_have_the_same_future() -> None:
     search = Search(Budget(moves=1, losses=1), check_equal=3)
     search.run()
