@@ -441,3 +441,36 @@ def test_the_first_words_of_a_restarted_host_are_repeated_until_one_arrives() ->
     tap.seen.clear()
     net.run_for(10)
     assert tap.seen == []  # and then there is silence again
+
+
+def test_an_address_of_ours_that_dies_while_the_peer_is_still_heard_is_left() -> None:
+    """B hears A by its second address and speaks by its first, which is dead: A says so by asking."""
+    net = Network(23, latency_s=0.02)
+    a, b = pair(net)
+    first, second = net.new_address(), net.new_address()
+    b.move_to(first, second)
+    net.run_until(lambda: a.can_reach(b) and b.can_reach(a))
+    net.run_for(2)
+    peer_at(a, b).mapping.current = Locator(second, 5847)
+    net.dead.add(first)
+    begun_at, arrived = net.now, len(a.received)
+    while len(a.received) == arrived:
+        a.send(b, b"can you hear me")
+        b.send(a, b"yes")
+        net.run_for(0.01)
+        assert net.now - begun_at < 3
+    assert peer_at(b, a).source == second
+
+
+def test_a_handshake_passes_where_the_first_of_our_addresses_is_dead() -> None:
+    net = Network(24, latency_s=0.02)
+    a, b = pair(net)
+    first, second = net.new_address(), net.new_address()
+    b.move_to(first, second)
+    net.run_until(lambda: a.can_reach(b) and b.can_reach(a))
+    net.run_for(6)  # until A has stored where B is
+    net.dead.add(first)
+    a.crash()
+    net.run_for(1)
+    a.boot()
+    net.run_until(lambda: a.can_reach(b) and b.can_reach(a), limit_s=10)

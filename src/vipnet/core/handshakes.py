@@ -37,7 +37,11 @@ def handle_initiator_timeout(peer: Peer, now: Instant) -> list[Output]:
     host.indexes[attempt.index] = (peer, attempt)
     outputs.append(host.clock)
     datagram = attempt.datagram.encode()
-    return outputs + [Transmit(datagram, locator) for locator in candidates]
+    if initiator.tries <= 1:
+        return outputs + [Transmit(datagram, locator) for locator in candidates]
+    return outputs + [
+        transmit for locator in candidates for transmit in host.from_everywhere(datagram, locator)
+    ]
 
 
 def handle_response(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from vipnet.core.outputs import StoreClock
+from vipnet.core.outputs import Output, StoreClock, Transmit
 from vipnet.core.stash import StashRoom
 from vipnet.core.tokens import TokenSpace
 from vipnet.core.trust import AcceptPolicy
 from vipnet.crypto.noise import public_key
-from vipnet.policy import DEFAULT_PORT, Policy
+from vipnet.policy import AMPLIFICATION, DEFAULT_PORT, Policy
 from vipnet.types import Fqdn, Locator, PublicKey
 
 if TYPE_CHECKING:
@@ -77,6 +77,16 @@ class Host:
         """Our addresses of the family of TO, best first."""
         is_ipv6 = ":" in to.host
         return [own.host for own in self.locators if (":" in own.host) == is_ipv6]
+
+    def from_everywhere(self, payload: bytes, to: Locator) -> list[Output]:
+        """PAYLOAD from each of our addresses, three at most: the first may be the one that is dead.
+
+        Three of what is not longer than what it answers are no amplification (RFC 9000 section 8).
+        """
+        sources = self.sources(to)
+        if len(sources) < 2:
+            return [Transmit(payload, to)]
+        return [Transmit(payload, to, source) for source in sources[:AMPLIFICATION]]
 
     def new_index(self) -> int:
         """A session index that is not in use and cannot be guessed."""

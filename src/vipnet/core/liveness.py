@@ -38,6 +38,7 @@ class Liveness:
         self._quiet_probes = 0
         self._nat_at: Instant | None = None
         self._last_data: Instant | None = None
+        self._sent_at: Instant | None = None
 
     def reset(self) -> None:
         """A path event: what was known of the path is worth nothing."""
@@ -46,10 +47,15 @@ class Liveness:
 
     def sent_data(self, now: Instant) -> None:
         self._keepalive_at = None
+        self._sent_at = now
         self._note_data(now)
         if self._unanswered_at is None:
             self._unanswered_from = now
             self._unanswered_at = Instant(now + max(3 * self._rtt.rtt_s, self._policy.unanswered_s))
+
+    def is_sending(self, now: Instant) -> bool:
+        """Whether a peer that hears us had data of us within the time after which it would ask."""
+        return self._sent_at is not None and now - self._sent_at < self._policy.quiet_s
 
     def received_data(self, now: Instant) -> None:
         self._note_data(now)

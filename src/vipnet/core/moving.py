@@ -254,7 +254,19 @@ def _hint_from(peer: Peer, source: str | None, now: Instant) -> list[Output]:
 def handle_path_challenge(
     peer: Peer, challenge: PathChallenge, source: Locator, now: Instant
 ) -> list[Output]:
-    return peer.seal(PathResponse(challenge.data, peer.reports()), source, now)
+    """Answer from each of our addresses: the one in use may be what does not work.
+
+    Who is sent data and asks all the same may not hear us, while we hear the peer and believe
+    the path alive: then ours are tried, too.
+    """
+    outputs = peer.seal_from_everywhere(PathResponse(challenge.data, peer.reports()), source, now)
+    if len(outputs) > 1 and peer.hints is None and peer.liveness.is_sending(now):
+        asked_at = peer.own_tried_at
+        if asked_at is None or now - asked_at >= _PROBE_AGAIN_S:
+            peer.own_tried_at = now
+            peer.doubt_path()
+            outputs += peer.challenge(peer.mapping.candidates(), now, everywhere=True)
+    return outputs
 
 
 def _move_to(

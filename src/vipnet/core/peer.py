@@ -94,6 +94,7 @@ class Peer:
         self.listed_answered_at: Instant | None = None
         self.listed_asked_at: Instant | None = None  # last, while the peer is at another locator
         self.asked_at: Instant | None = None  # when it was last challenged
+        self.own_tried_at: Instant | None = None  # our addresses, as the peer seemed not to hear us
         self.settled: Instant | None = None  # challenges of this instant have had their first answer
         self.save_at: Instant | None = None  # when what has changed of `known` is stored at the latest
         self.rx_bytes = self.tx_bytes = 0
@@ -164,6 +165,20 @@ class Peer:
         if session is None:
             return []
         return [self.transmit(session, control.encode(message), KIND_CONTROL, to)]
+
+    def seal_from_everywhere(
+        self, message: control.ControlMessage, to: Locator, now: Instant
+    ) -> list[Output]:
+        """MESSAGE from each of our addresses, the one in use first; each time sealed anew."""
+        session = self.sessions.sending(now)
+        if session is None:
+            return []
+        body, best = control.encode(message), self.source_for(to)
+        others = [own for own in self.host.sources(to) if own != best] if best is not None else []
+        return [
+            structs.replace(self.transmit(session, body, KIND_CONTROL, to), source=source)
+            for source in (best, *others)
+        ]
 
     def seal_to_current(self, message: control.ControlMessage, now: Instant) -> list[Output]:
         current = self.mapping.current

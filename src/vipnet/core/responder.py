@@ -190,7 +190,7 @@ class Responder:
         before = peer.sessions.answer_to(payload.timestamp)
         if before is not None:
             # A copy: by another way, doubled, or a replay that must not push out the true one.
-            return [Transmit(before, claim.source)]
+            return self._host.from_everywhere(before, claim.source)
         noise.psk = peer.psk
         if payload.timestamp <= peer.known.timestamp:
             host.count("stale_init")
@@ -227,7 +227,7 @@ class Responder:
         )
         outputs += handshakes.install(peer, session, now)
         self._reschedule(peer)
-        return [*outputs, Transmit(response, claim.source)]
+        return outputs + self._host.from_everywhere(response, claim.source)
 
     def _respond(self, claim: _Claim, index: int, message: bytes) -> bytes:
         answer = HandshakeDatagram(HandshakeType.IK_RESPONSE, index, claim.datagram.sender, message)
