@@ -11,12 +11,8 @@ Exit status 1 when a limit is not met.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
-import subprocess
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -27,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # as a program, too, this is
 
 from bench.attempts import Attempt, measure
 from bench.cases import CASES, Case, Row
+from bench.environment import Environment, environment
 
-from vipnet import __version__
 from vipnet.cli.render import table
 from vipnet.errors import VipnetError
 from vipnet.lab import lifecycle
@@ -67,17 +63,6 @@ class RowResult(Struct, frozen=True, kw_only=True):
     duplicated: int
     errors: int
     met: bool
-
-
-class Environment(Struct, frozen=True):
-    version: str
-    commit: str
-    kernel: str
-    python: str
-    cores: int
-    bind: str
-    load: float  # processes that wanted to run in the minute before
-    at: str
 
 
 class Report(Struct, frozen=True):
@@ -143,27 +128,6 @@ def _figure_ms(case: Case, row: Row, attempt: Attempt) -> float | None:
 
 
 # --- the program
-
-
-def environment() -> Environment:
-    def says(*command: str) -> str:
-        try:
-            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        except OSError:
-            return "unknown"
-        return done.stdout.strip().partition("\n")[0] or "unknown"
-
-    changed = " with changes" if says("git", "status", "--porcelain") != "unknown" else ""
-    return Environment(
-        __version__,
-        says("git", "rev-parse", "HEAD") + changed,
-        platform.release(),
-        platform.python_version(),
-        os.cpu_count() or 1,
-        says("named", "-V"),
-        os.getloadavg()[0],
-        datetime.now(UTC).isoformat(timespec="seconds"),
-    )
 
 
 def run_cases(names: Sequence[str], runs: int) -> Report:

@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import click
+import msgspec
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -40,6 +41,8 @@ from bench.environment import environment
 from bench.overlays import Overlay
 from bench.overlays.all import OVERLAYS
 from bench.testbed import Host, Testbed, TestbedError, machine_cpu_s, resident_mb, testbed
+
+from vipnet.lab import lifecycle
 
 _PORT: Final = "5201"
 _GRACE_S: Final = 20.0  # for iperf3 to say what it saw, over a tunnel that it has just flooded
@@ -197,7 +200,7 @@ def measure(names: tuple[str, ...], rounds: int, seconds: float) -> dict[str, An
     """The whole run as the JSON document that `--json` writes."""
     left_out = {overlay.name: overlay.missing() for overlay in OVERLAYS if overlay.missing()}
     chosen = [cls for cls in OVERLAYS if cls.name not in left_out and (not names or cls.name in names)]
-    with contextlib.ExitStack() as stack:
+    with lifecycle.interrupts_raise(), contextlib.ExitStack() as stack:
         meters = [Meter(_started(cls, stack), seconds) for cls in chosen]
         time.sleep(2)
         for meter in meters:
@@ -208,7 +211,7 @@ def measure(names: tuple[str, ...], rounds: int, seconds: float) -> dict[str, An
                 meter.round()
         return {
             "schema": 1,
-            "environment": environment(),
+            "environment": msgspec.to_builtins(environment()),
             "rounds": rounds,
             "seconds": seconds,
             "left_out": left_out,

@@ -24,6 +24,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # as a program, too, this is a part of `bench`
+
+from bench.environment import cpu
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench/results/zone.json"
 ZONE, HOST = "m.example", "127.0.0.1"
@@ -49,7 +53,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=8, help="of each measurement")
     options = parser.parse_args()
     results: dict[str, object] = {
-        "machine": f"{_cpu()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
+        "machine": f"{cpu()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
         "bind": subprocess.run(["named", "-v"], capture_output=True, text=True, check=True).stdout.strip(),
         "hosts": options.hosts,
     }
@@ -177,11 +181,6 @@ def _wait(condition: Callable[[], bool], limit_s: float) -> None:
 def _resident_mb(pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text()
     return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) // 1024  # type: ignore[index]
-
-
-def _cpu() -> str:
-    found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
-    return found[1].strip() if found else platform.machine()
 
 
 if __name__ == "__main__":
