@@ -8,7 +8,9 @@ from collections.abc import Collection, Mapping
 
 import trio
 
+from vipnet.system.udp import Received
 from vipnet.types import Locator
+from vipnet.wire.offload import Offload, Packet
 
 
 class FakeTun:
@@ -18,14 +20,16 @@ class FakeTun:
         self.name, self.index = name, index
         self.outgoing, self._incoming = trio.open_memory_channel[bytes](math.inf)
         self.delivered: list[bytes] = []
+        self.offloads: list[Offload | None] = []  # of each of those
         self.refuses = False
 
-    async def receive(self) -> bytes:
-        return await self._incoming.receive()
+    async def receive(self) -> list[Packet]:
+        return [Packet(await self._incoming.receive())]
 
-    def send(self, packet: bytes | memoryview) -> bool:
+    def send(self, packet: bytes | memoryview, left: Offload | None = None) -> bool:
         if not self.refuses:
             self.delivered.append(bytes(packet))
+            self.offloads.append(left)
         return not self.refuses
 
     def close(self) -> None:
@@ -44,7 +48,7 @@ class FakeSockets:
 
     def __init__(self, wire: FakeWire, *locators: Locator) -> None:
         self._wire = wire
-        self._sender, self._receiver = trio.open_memory_channel[tuple[bytes, Locator]](math.inf)
+        self._sender, self._receiver = trio.open_memory_channel[Received](math.inf)
         self.locators = locators
         self.indices: dict[str, int] = {}
 
@@ -58,23 +62,31 @@ class FakeSockets:
             del self._wire.sockets[locator]
         self._wire.sockets.update(dict.fromkeys(locators, self))
 
-    async def receive(self) -> tuple[bytes, Locator]:
+    async def receive(self) -> Received:
         return await self._receiver.receive()
 
-    def receive_nowait(self) -> tuple[bytes, Locator] | None:
+    def receive_nowait(self) -> Received | None:
         try:
             return self._receiver.receive_nowait()
         except (trio.WouldBlock, trio.ClosedResourceError):
             return None
 
+    async def writable(self, destination: Locator) -> None:
+        await trio.lowlevel.checkpoint()
+
     def send(
-        self, payload: bytes | memoryview, destination: Locator, source: str | None = None
+        self,
+        payload: bytes | bytearray | memoryview,
+        destination: Locator,
+        source: str | None = None,
+        segment_size: int | None = None,
     ) -> OSError | None:
         own = [locator for locator in self.locators if source in (None, locator.host)]
         if not own:
             return OSError(errno.ENETUNREACH, "no address")
         if receiver := self._wire.sockets.get(destination):
-            receiver._sender.send_nowait((bytes(payload), own[0]))
+            size = segment_size or max(len(payload), 1)
+            receiver._sender.send_nowait(Received(memoryview(bytes(payload)), size, own[0]))
         return None
 
     def use_interfaces(self, indices: Mapping[str, int], detours: Collection[str] = ()) -> None:

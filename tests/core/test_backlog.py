@@ -9,26 +9,31 @@ from tests.sim.network import Network
 
 from vipnet.core.backlog import Backlog
 from vipnet.policy import Policy
+from vipnet.wire.offload import Packet
 
 POLICY = Policy(queue_packets=4, queue_bytes=100)
+
+
+def taken_from(backlog: Backlog) -> list[bytes]:
+    return [bytes(packet.data) for packet in backlog.take_all()]
 
 
 def test_packets_come_out_in_their_order_once() -> None:
     backlog = Backlog(POLICY)
     for packet in (b"one", b"two", b"three"):
-        backlog.append(packet)
-    assert backlog.take_all() == [b"one", b"two", b"three"]
-    assert backlog.take_all() == []
+        backlog.append(Packet(packet))
+    assert taken_from(backlog) == [b"one", b"two", b"three"]
+    assert taken_from(backlog) == []
 
 
 def test_a_few_may_be_taken_and_leave_their_room() -> None:
     backlog = Backlog(POLICY)
     for packet in (b"one", b"two", bytes(94)):
-        backlog.append(packet)
-    assert backlog.take(2) == [b"one", b"two"]
-    backlog.append(b"fits")
+        backlog.append(Packet(packet))
+    assert backlog.take(2) == [Packet(b"one"), Packet(b"two")]
+    backlog.append(Packet(b"fits"))
     assert (len(backlog), backlog.refused) == (2, 0)
-    assert backlog.take(5) == [bytes(94), b"fits"]
+    assert backlog.take(5) == [Packet(bytes(94)), Packet(b"fits")]
     assert backlog.take(5) == []
 
 
@@ -54,22 +59,22 @@ def test_a_hint_does_not_wait_until_a_long_backlog_is_sealed() -> None:
 def test_what_is_put_back_comes_before_what_came_since() -> None:
     backlog = Backlog(POLICY)
     for packet in (b"one", b"two", b"three"):
-        backlog.append(packet)
+        backlog.append(Packet(packet))
     taken = backlog.take_all()
-    backlog.append(b"four")
+    backlog.append(Packet(b"four"))
     backlog.put_back(taken[1:])
-    assert backlog.take_all() == [b"two", b"three", b"four"]
+    assert taken_from(backlog) == [b"two", b"three", b"four"]
 
 
 @given(st.lists(st.binary(max_size=60), max_size=40))
 def test_it_is_bounded_in_packets_and_bytes_and_counts_what_it_refuses(packets: list[bytes]) -> None:
     backlog = Backlog(POLICY)
     for packet in packets:
-        backlog.append(packet)
-    kept = backlog.take_all()
+        backlog.append(Packet(packet))
+    kept = taken_from(backlog)
     assert len(kept) <= POLICY.queue_packets
     assert sum(map(len, kept)) <= POLICY.queue_bytes
     assert len(kept) + backlog.refused == len(packets)
     assert kept == [packet for packet in packets if packet in kept][: len(kept)] or backlog.refused
-    backlog.append(b"room again")
+    backlog.append(Packet(b"room again"))
     assert len(backlog) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from vipnet.core.flows import Flows
 from vipnet.core.stash import StashRoom
 from vipnet.policy import Policy
 from vipnet.types import Instant
+from vipnet.wire.offload import Packet
 
 START = Instant(1000.0)
 FIN, SYN, RST, ACK = 1, 2, 4, 16
@@ -31,6 +33,10 @@ def answer(ack: int, *, flags: int = ACK, ports: tuple[int, int] = (80, 4000)) -
     return segment(1, 0, flags=flags, ack=ack, ports=ports)
 
 
+def segments(packets: Iterable[Packet]) -> list[bytes]:
+    return [bytes(packet.data) for packet in packets]
+
+
 class Connection:
     """What a peer's Flows see."""
 
@@ -41,12 +47,12 @@ class Connection:
 
     def send(self, *packets: bytes, at: float = 0.0) -> None:
         for packet in packets:
-            self.flows.sent(packet, self.session, Instant(START + at))
+            self.flows.sent(Packet(packet), self.session, Instant(START + at))
 
     @property
     def kept(self) -> list[bytes]:
         """Segments that would be sent again if the stash were empty."""
-        return list(self.flows.stalled(Instant(START + 1e6), None))
+        return segments(self.flows.stalled(Instant(START + 1e6), None))
 
 
 @given(first=st.integers(0, NUMBERS - 1), acked=st.integers(0, 10))
@@ -125,9 +131,9 @@ def test_what_a_replay_brings_is_left_to_it() -> None:
     connection = Connection()
     connection.send(segment(5), at=1)
     opens = {connection.session.remote_index}
-    assert list(connection.flows.stalled(Instant(START + 0.5), opens)) == []
-    assert list(connection.flows.stalled(Instant(START + 0.5), set())) == [segment(5)]
-    assert list(connection.flows.stalled(Instant(START + 1.5), opens)) == [segment(5)]
+    assert segments(connection.flows.stalled(Instant(START + 0.5), opens)) == []
+    assert segments(connection.flows.stalled(Instant(START + 0.5), set())) == [segment(5)]
+    assert segments(connection.flows.stalled(Instant(START + 1.5), opens)) == [segment(5)]
 
 
 @pytest.mark.parametrize(

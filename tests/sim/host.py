@@ -286,7 +286,8 @@ class SimHost:
         for output in outputs:
             match output:
                 case Transmit():
-                    self.net.send(self, output)
+                    for datagram in output.each():
+                        self.net.send(self, datagram)
                 case Deliver():
                     packet = bytes(output.packet)
                     (self.received if packet[9] == PROTOCOL else self.icmp).append(

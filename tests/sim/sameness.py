@@ -60,7 +60,7 @@ _OVER_S = {"settled": 0.0, "listed_answered_at": 1.0, "grace_at": 1.0, "probed":
 _PAST_DEFAULT_S = 5.05
 _INDEXES = {"local_index", "remote_index", "index", "sender", "receiver", "receiver_index", "reported"}
 _FOR_NOTHING: dict[type, frozenset[str]] = {
-    Host: frozenset({"counters", "indexes", "private_key"}),
+    Host: frozenset({"counters", "indexes", "private_key", "_plaintexts"}),
     Node: frozenset({"_due", "_scheduled", "_order", "_icmp_second", "_icmp_sent"}),
     Mapping: frozenset({"last_heard"}),  # see _outage
     Peer: frozenset(
@@ -175,7 +175,7 @@ class Portrait:
             case Challenges():
                 self._challenges(value)
             case Stash():
-                self._walk([sent for sent in value._sent if self._matters(sent)], "")
+                self._walk([one for sent in value._sent if self._matters(sent) for one in sent.each()], "")
             case Sent():
                 self._sent(value)
             case Report():
@@ -207,7 +207,7 @@ class Portrait:
         if isinstance(value, Arrival):
             self._datagram(value.response)
         if isinstance(value, Backlog):
-            self._packets.update(packet[20:] for packet in value._packets)
+            self._packets.update(bytes(packet.data[20:]) for packet in value._packets)
         if isinstance(value, Peer):
             asked, traffic = value.listed_asked_at, value.last_traffic
             self._out.append(asked is not None and traffic is not None and traffic > asked)
@@ -292,7 +292,7 @@ class Portrait:
         return self._now - sent.sealed_at <= KEPT_S
 
     def _sent(self, sent: Sent) -> None:
-        self._datagram(sent.datagram)
+        self._datagram(bytes(sent.payload))
         self._out += [self._name(sent.destination.host), sent.waiting]
         self._out += [self._float(sent.sealed_at, ""), self._float(sent.sent_at, "")]
 

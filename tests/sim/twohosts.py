@@ -302,11 +302,12 @@ class World:
             match output:
                 case Transmit():
                     arrives = output.destination == other.locator
-                    if self.watch is not None:
-                        to = other.letter if arrives else str(output.destination)
-                        self.watch(self.now, host.letter, to, bytes(output.payload))
-                    if arrives:
-                        other.inbound.append(Flight(bytes(output.payload), host.locator, other.locator))
+                    for datagram in map(bytes, (one.payload for one in output.each())):
+                        if self.watch is not None:
+                            to = other.letter if arrives else str(output.destination)
+                            self.watch(self.now, host.letter, to, datagram)
+                        if arrives:
+                            other.inbound.append(Flight(datagram, host.locator, other.locator))
                 case Deliver():
                     body = bytes(output.packet)[20:]
                     if body in host.delivered:

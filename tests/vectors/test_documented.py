@@ -8,6 +8,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 
 from tests.vectors.documented import documented
+from tests.wire.test_tcp import ACK, PSH, cut_up, join, tcp
 
 from vipnet.crypto.cookie import CookieJar, add_macs, mac2, open_reply, verify_mac1
 from vipnet.crypto.noise import IKPSK2, XX, NoiseHandshake, Pattern, prologue, public_key
@@ -52,6 +53,13 @@ RESPONSE = ResponsePayload(
     move_number=1_700_000_000_000_002,
     observed=HOME,
 )
+
+
+def test_d13_a_super_packet_of_two_segments() -> None:
+    packet = tcp(b"abcdefgh", flags=ACK | PSH)
+    assert b"".join(cut_up(packet, 5)) == documented("D13")
+    (joined,) = join(cut_up(packet, 5))
+    assert joined.data == packet
 
 
 def pair(pattern: Pattern) -> tuple[NoiseHandshake, NoiseHandshake]:

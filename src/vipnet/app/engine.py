@@ -25,6 +25,7 @@ from vipnet.core.outputs import (
     MoveReport,
     Output,
     PathAnswered,
+    Refused,
     StoreOutput,
     Transmit,
     UseLocalToken,
@@ -34,12 +35,13 @@ from vipnet.system.lookup import Lookup
 from vipnet.system.netwatch import Underlay
 from vipnet.system.store import Store
 from vipnet.system.tun import PacketDevice
-from vipnet.system.udp import DatagramSockets
+from vipnet.system.udp import DatagramSockets, Received
 from vipnet.types import Fqdn, Instant, Locator, Token
 
 _MOVES_KEPT: Final = 100
-_TURN: Final = 16  # datagrams one after the other before the applications' packets have their turn
-_BACKLOG: Final = 1024  # datagrams that timers wait for: acks of as many partners
+_TURN: Final = 16  # reads from the network before others have their turn
+_BACKLOG: Final = 1024  # reads that timers wait for: acks of as many partners
+_UNSENT_MAX: Final = 1 << 20  # bytes that wait for the socket; a batch of tun0 is at most 256 KiB
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 
 log = logging.getLogger(__name__)
@@ -70,6 +72,8 @@ class Engine:
         self.node, self.lookup = node, lookup
         self.moves: deque[MoveReport] = deque(maxlen=_MOVES_KEPT)
         self.counters: Counter[str] = Counter()
+        self._unsent: deque[Transmit] = deque()  # the socket had no room
+        self._unsent_bytes = 0
         self._tun, self._sockets, self._store = tun, sockets, store
         self._use_local_token, self._now = use_local_token, now
         self._waiting: dict[Fqdn, _Waiting] = {}
@@ -92,19 +96,22 @@ class Engine:
 
     async def _pump_datagrams(self) -> None:
         while True:
-            data, source = await self._sockets.receive()
-            self._hear(data, source)
+            self._hear(await self._sockets.receive())
             self._hear_waiting(_TURN)
 
     async def _pump_packets(self) -> None:
         while True:
-            packet = await self._tun.receive()
-            try:
-                outputs = self.node.handle_packet(packet, self._now())
-            except PeerError:
-                self.counters["not_ipv4"] += 1
-            else:
-                self.emit(outputs)
+            while self._unsent:
+                await self._send_rest()
+            self.emit(self.node.handle_packets(await self._tun.receive(), self._now()))
+
+    async def _send_rest(self) -> None:
+        """Wait for room in the socket; meanwhile packets queue in tun0, where TCP notices."""
+        await self._sockets.writable(self._unsent[0].destination)
+        unsent, self._unsent = self._unsent, deque()
+        self._unsent_bytes = 0
+        for transmit in unsent:
+            self._send(transmit)
 
     def _hear_waiting(self, at_most: int) -> None:
         """Datagrams that are there already."""
@@ -112,15 +119,11 @@ class Engine:
             received = self._sockets.receive_nowait()
             if received is None:
                 return
-            self._hear(*received)
+            self._hear(received)
 
-    def _hear(self, data: bytes, source: Locator) -> None:
-        try:
-            outputs = self.node.handle_datagram(data, source, self._now())
-        except PeerError as error:
-            self._dropped(error, source)
-        else:
-            self.emit(outputs)
+    def _hear(self, received: Received) -> None:
+        data, size, source = received.payload, received.segment_size, received.source
+        self.emit(self.node.handle_datagrams(data, size, source, self._now()))
 
     async def _serve_timers(self) -> None:
         while True:
@@ -224,12 +227,12 @@ class Engine:
     def _do(self, output: Output) -> None:
         match output:
             case Transmit():
-                error = self._sockets.send(output.payload, output.destination, output.source)
-                if error is not None:
-                    self.counters[f"send_{errno.errorcode.get(error.errno or 0, 'error')}"] += 1
+                self._send(output)
             case Deliver():
-                if not self._tun.send(output.packet):
+                if not self._tun.send(output.packet, output.offload):
                     self.counters["tun_refused"] += 1
+            case Refused():
+                self._dropped(output.error, output.source)
             case BindingReady() | BindingFailed():
                 self._answer(output)
             case LookupWanted():
@@ -243,6 +246,29 @@ class Engine:
                 self._keep(output)
             case LogEvent():
                 log.log(_LEVELS[output.level], output.name, extra=output.fields)
+
+    def _send(self, transmit: Transmit) -> None:
+        """Send, or keep for when the socket has room: in their order, and not without end."""
+        if self._unsent and transmit.segment_size is not None:
+            self._postpone(transmit)
+            return
+        error = self._sockets.send(
+            transmit.payload, transmit.destination, transmit.source, transmit.segment_size
+        )
+        if error is None:
+            return
+        if error.errno == errno.EAGAIN:
+            self._postpone(transmit)
+        else:
+            self.counters[f"send_{errno.errorcode.get(error.errno or 0, 'error')}"] += 1
+
+    def _postpone(self, transmit: Transmit) -> None:
+        size = len(transmit.payload)
+        if self._unsent_bytes + size > _UNSENT_MAX:
+            self.counters["send_EAGAIN"] += 1
+            return
+        self._unsent.append(transmit)
+        self._unsent_bytes += size
 
     def _answer(self, output: BindingReady | BindingFailed) -> None:
         waiting = self._waiting.pop(output.name, None)

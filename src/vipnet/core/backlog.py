@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from vipnet.policy import Policy
+from vipnet.wire.offload import Packet
 
 
 class Backlog:
@@ -12,40 +14,41 @@ class Backlog:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._packets: deque[bytes] = deque()
+        self._packets: deque[Packet] = deque()
         self._size_bytes = 0
         self.refused = 0
 
     def __len__(self) -> int:
         return len(self._packets)
 
-    def append(self, packet: bytes) -> None:
+    def append(self, packet: Packet) -> None:
+        size = len(packet.data)
         if (
             len(self._packets) >= self._policy.queue_packets
-            or self._size_bytes + len(packet) > self._policy.queue_bytes
+            or self._size_bytes + size > self._policy.queue_bytes
         ):
             self.refused += 1
             return
-        self._packets.append(packet)
-        self._size_bytes += len(packet)
+        self._packets.append(packet.kept())
+        self._size_bytes += size
 
-    def take_all(self) -> list[bytes]:
+    def take_all(self) -> list[Packet]:
         packets = list(self._packets)
         self._packets.clear()
         self._size_bytes = 0
         return packets
 
-    def take(self, count: int) -> list[bytes]:
+    def take(self, count: int) -> list[Packet]:
         """The oldest packets, at most COUNT."""
         packets = [self._packets.popleft() for _ in range(min(count, len(self._packets)))]
-        self._size_bytes -= sum(map(len, packets))
+        self._size_bytes -= sum(len(packet.data) for packet in packets)
         return packets
 
     def give_up(self) -> None:
         """They have waited in vain."""
         self.refused += len(self.take_all())
 
-    def put_back(self, packets: list[bytes]) -> None:
+    def put_back(self, packets: Sequence[Packet]) -> None:
         """The first of those taken could not leave after all."""
         self._packets.extendleft(reversed(packets))
-        self._size_bytes += sum(map(len, packets))
+        self._size_bytes += sum(len(packet.data) for packet in packets)

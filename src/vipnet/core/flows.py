@@ -20,6 +20,8 @@ from vipnet.core.stash import StashRoom
 from vipnet.policy import Policy
 from vipnet.types import Instant
 from vipnet.wire.inner import PROTOCOL_TCP
+from vipnet.wire.offload import Packet
+from vipnet.wire.tcp import first_segment
 
 # ports, sequence and acknowledgement number, data offset, flags (RFC 9293 section 3.1)
 _OUT = struct.Struct("!IIxxxxBB")  # both ports as one number
@@ -39,7 +41,7 @@ class Held(Struct, gc=False):
 
     first: int
     after: int
-    packet: bytes
+    packet: Packet
     since: Instant
     session: Session
     sealed_at: Instant
@@ -65,8 +67,9 @@ class Flows:
     def __len__(self) -> int:
         return len(self._held)
 
-    def sent(self, packet: bytes, session: Session, now: Instant) -> None:
-        """PACKET, a whole IPv4 packet, leaves under SESSION."""
+    def sent(self, sent: Packet, session: Session, now: Instant) -> None:
+        """An IPv4 packet leaves under SESSION; of a super-packet the first segment counts."""
+        packet = sent.data
         if packet[0] != _IPV4_PLAIN or packet[9] != PROTOCOL_TCP or len(packet) < 40:
             return
         ports, first, offset, flags = _OUT.unpack_from(packet, 20)
@@ -79,11 +82,12 @@ class Flows:
         else:
             since = now
         # SYN and FIN are acknowledged like a byte each.
-        size = len(packet) - 20 - (offset >> 4) * 4 + bool(flags & _SYN) + bool(flags & _FIN)
+        kept = first_segment(sent)
+        size = len(kept.data) - 20 - (offset >> 4) * 4 + bool(flags & _SYN) + bool(flags & _FIN)
         if size > 0 and not flags & _RST:
-            self._hold(ports, Held(first, (first + size) & _NUMBERS, packet, since, session, now))
+            self._hold(ports, Held(first, (first + size) & _NUMBERS, kept, since, session, now))
 
-    def received(self, packet: bytes) -> None:
+    def received(self, packet: bytes | memoryview) -> None:
         """PACKET, a whole IPv4 packet, came from the peer: what it acknowledges is no longer held."""
         if not self._held or packet[0] != _IPV4_PLAIN or packet[9] != PROTOCOL_TCP or len(packet) < 40:
             return
@@ -95,7 +99,7 @@ class Flows:
         if flags & _RST or (flags & _ACK and (acknowledged - held.after) & _NUMBERS < _HALF):
             self._drop(ports)
 
-    def stalled(self, stash_from: Instant, opens: Container[int] | None) -> Iterator[bytes]:
+    def stalled(self, stash_from: Instant, opens: Container[int] | None) -> Iterator[Packet]:
         """Segments that no replay of sealed datagrams can bring, the longest waiting first.
 
         stash_from  what was sealed before is not in the stash any more
@@ -118,7 +122,7 @@ class Flows:
             self._drop(ports)
 
     def _hold(self, ports: int, held: Held) -> None:
-        policy, size = self._policy, len(held.packet)
+        policy, size = self._policy, len(held.packet.data)
         if (
             len(self._held) >= policy.flows
             or self._size_bytes + size > policy.flows_bytes
@@ -131,7 +135,7 @@ class Flows:
         self._room.free_bytes -= size
 
     def _drop(self, ports: int) -> None:
-        size = len(self._held.pop(ports).packet)
+        size = len(self._held.pop(ports).packet.data)
         self._size_bytes -= size
         self._room.free_bytes += size
 

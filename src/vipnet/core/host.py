@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from vipnet.core.opening import buffer_size
 from vipnet.core.outputs import Output, StoreClock, Transmit
 from vipnet.core.stash import StashRoom
 from vipnet.core.tokens import TokenSpace
@@ -55,6 +56,7 @@ class Host:
         self.stash_room = StashRoom(policy)
         self.lookups_under_way = 0  # for peers; a first contact's are its own
         self.counters: dict[str, int] = {}
+        self._plaintexts = bytearray()
 
     @property
     def unix_s(self) -> float:
@@ -94,6 +96,13 @@ class Host:
             index = int.from_bytes(self.random_bytes(4), "big")
             if index and index not in self.indexes:
                 return index
+
+    def plaintexts(self, data_size: int, segment_size: int) -> memoryview:
+        """Memory to open datagrams in; what is left in it is overwritten by the next."""
+        needed = buffer_size(data_size, segment_size)
+        if needed > len(self._plaintexts):
+            self._plaintexts = bytearray(2 * needed)
+        return memoryview(self._plaintexts)
 
     def count(self, event: str, number: int = 1) -> None:
         self.counters[event] = self.counters.get(event, 0) + number

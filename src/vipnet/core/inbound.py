@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vipnet.core import binding, handshakes, moving
+from vipnet.core.opening import Opened, Opener
 from vipnet.core.outbound import flush, touch
 from vipnet.core.outputs import Deliver, LogEvent, Output
 from vipnet.core.peer import Peer
@@ -23,29 +24,36 @@ from vipnet.wire.control import (
     PathChallenge,
     PathResponse,
 )
-from vipnet.wire.datagram import KIND_CONTROL, KIND_IPV4
-from vipnet.wire.inner import parse_ipv4
 
 
 def handle_sealed(
-    peer: Peer, session: Session, datagram: bytes, counter: int, source: Locator, now: Instant
-) -> list[Output]:
-    """A datagram for one of our sessions. Raise PeerError when it is not acceptable."""
-    plaintext = session.open(datagram, counter)
-    peer.rx_bytes += len(datagram)
-    if session.confirmed:
-        return _handle_opened(peer, session, plaintext, len(datagram), counter, source, now)
-    outputs = handshakes.confirm(peer, session, source, now)
-    try:
-        return outputs + _handle_opened(peer, session, plaintext, len(datagram), counter, source, now)
-    except PeerError:
-        # What it says is refused, but that it was sealed confirmed the session: that has to be carried out.
+    peer: Peer, session: Session, data: memoryview, segment_size: int, source: Locator, now: Instant
+) -> tuple[list[Output], list[PeerError], int]:
+    """Datagrams of SEGMENT_SIZE bytes, the last perhaps shorter, of which the first is for SESSION.
+
+    Return what is to be done, what was not acceptable, and how many bytes were SESSION's.
+    """
+    opener = Opener(session, peer.host.plaintexts(len(data), segment_size))
+    if not session.confirmed:
+        data = data[:segment_size]  # until it is, the pair's tokens may not be agreed on
+    consumed = opener.open(data, segment_size)
+    opened = opener.opened
+    peer.rx_bytes += opened.size
+    outputs: list[Output] = []
+    if not opened.count:
+        return outputs, opened.errors, consumed
+    confirmed_now = not session.confirmed
+    if confirmed_now:
+        outputs += handshakes.confirm(peer, session, source, now)
+    outputs += _handle_opened(peer, session, opened, source, now)
+    if confirmed_now and opened.errors:
+        # What it says is refused, but that it was sealed confirmed the session.
         peer.host.count("refused_first_datagram")
-        return outputs
+    return outputs, opened.errors, consumed
 
 
 def _handle_opened(
-    peer: Peer, session: Session, plaintext: bytes, size: int, counter: int, source: Locator, now: Instant
+    peer: Peer, session: Session, opened: Opened, source: Locator, now: Instant
 ) -> list[Output]:
     outputs: list[Output] = []
     if peer.liveness.overdue(now):
@@ -54,24 +62,24 @@ def _handle_opened(
     peer.renewing = False
     peer.liveness.received()
     from_current = source == peer.mapping.current
-    newest = session is peer.sessions.newest and counter >= session.window.highest
-    kind, body = plaintext[-1], plaintext[:-1]
-    if kind == KIND_IPV4:
-        last_data = peer.data_heard
-        outputs += _handle_packet(peer, body, now)
-        if peer.moved_at is not None and last_data is not None:
-            peer.moves.note_gap(peer.name, last_data, now)
-        peer.moved_at, peer.data_heard = None, now
-    elif kind == KIND_CONTROL:
-        message = control.decode(body)
-        outputs += _handle_message(peer, session, message, source, now)
-        newest = newest and not isinstance(message, Hint | HintAck | PathChallenge | PathResponse)
-    else:
-        peer.host.count("unknown_kind")
+    newest = session is peer.sessions.newest and opened.top >= session.window.highest
+    if opened.packets:
+        outputs += _handle_packets(peer, opened, now)
+    for body in opened.messages:
+        try:
+            message = control.decode(body)
+            outputs += _handle_message(peer, session, message, source, now)
+        except PeerError as error:
+            opened.errors.append(error)
+        else:
+            # These say themselves where the peer is.
+            newest = newest and not isinstance(message, Hint | HintAck | PathChallenge | PathResponse)
+    if opened.unknown:
+        peer.host.count("unknown_kind", opened.unknown)
     if from_current:
         peer.current_heard = now
         if peer.allowance_bytes is not None:
-            peer.allowance_bytes += AMPLIFICATION * size
+            peer.allowance_bytes += AMPLIFICATION * opened.size
     elif newest and source != peer.mapping.current:
         outputs += moving.handle_foreign_source(peer, source, now)
     if peer.dead:
@@ -82,14 +90,25 @@ def _handle_opened(
     return outputs
 
 
-def _handle_packet(peer: Peer, packet: bytes, now: Instant) -> list[Output]:
-    parse_ipv4(packet)
-    if packet[12:20] != peer.inbound_addresses:
-        raise ProtocolError(f"packet from {peer.name} with addresses that are not this pair's tokens")
+def _handle_packets(peer: Peer, opened: Opened, now: Instant) -> list[Output]:
+    """Packets of applications: those that carry this pair's tokens are delivered."""
+    addresses = peer.inbound_addresses
+    delivered: list[Output] = []
+    for packet in opened.packets:
+        if packet.data[12:20] == addresses:
+            peer.flows.received(packet.data)
+            delivered.append(Deliver(packet.data, packet.offload))
+        else:
+            error = f"packet from {peer.name} with addresses that are not this pair's tokens"
+            opened.errors.append(ProtocolError(error))
+    if not delivered:
+        return []
     peer.liveness.received_data(now)
-    peer.flows.received(packet)
-    outputs = touch(peer, now)
-    outputs.append(Deliver(packet))
+    outputs = touch(peer, now) + delivered
+    last_data = peer.data_heard
+    if peer.moved_at is not None and last_data is not None:
+        peer.moves.note_gap(peer.name, last_data, now)
+    peer.moved_at, peer.data_heard = None, now
     return outputs
 
 

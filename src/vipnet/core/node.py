@@ -7,7 +7,7 @@ Ask next_timeout() after each call and serve it with handle_timeout().
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network
 from itertools import count
 
@@ -25,6 +25,7 @@ from vipnet.core.outputs import (
     DropPeer,
     LookupResult,
     Output,
+    Refused,
     StoredState,
     StorePeer,
     Transmit,
@@ -33,13 +34,14 @@ from vipnet.core.peer import Peer
 from vipnet.core.responder import Responder
 from vipnet.core.session import Session
 from vipnet.core.trust import ListedPeer
-from vipnet.errors import ProtocolError
+from vipnet.errors import PeerError, ProtocolError
 from vipnet.policy import LOCATORS_MAX
 from vipnet.types import Fqdn, Instant, Locator
 from vipnet.wire.control import Close, Keepalive
 from vipnet.wire.datagram import DataHeader, is_handshake
 from vipnet.wire.handshake import CookieReply, HandshakeDatagram, HandshakeType, decode_handshake
-from vipnet.wire.inner import Unreachable, icmp_unreachable, parse_ipv4
+from vipnet.wire.inner import Unreachable, icmp_unreachable, is_whole, parse_ipv4
+from vipnet.wire.offload import Packet
 
 _ICMP_PER_S = 100  # answers to packets that go nowhere (RFC 1812 section 4.3.2.8)
 
@@ -76,32 +78,50 @@ class Node:
 
     # --- inputs
 
+    def handle_packets(self, packets: Sequence[Packet], now: Instant) -> list[Output]:
+        """Packets that applications sent to tokens, in their order; super-packets are overwritten."""
+        outputs: list[Output] = []
+        group: list[Packet] = []  # of one peer
+        current: Peer | None = None
+        addresses = b""
+        for packet in packets:
+            data = packet.data
+            if not is_whole(data):
+                self.host.count("not_ipv4")
+                continue
+            if data[12:20] == addresses:
+                group.append(packet)
+                continue
+            if current is not None:
+                outputs += self._send(current, group, now)
+            addresses = bytes(data[12:20])
+            current, group = self.host.remote_tokens.get(addresses[4:]), [packet]
+            if current is None or addresses[:4] != current.inbound_addresses[4:]:
+                outputs += self._refuse_packet(current, bytes(data), now)
+                current, addresses = None, b""
+        if current is not None:
+            outputs += self._send(current, group, now)
+        return outputs
+
     def handle_packet(self, packet: bytes, now: Instant) -> list[Output]:
-        """A packet that an application sent to a token. Raise WireError when it is no IPv4 packet."""
-        peer = self.host.remote_tokens.get(packet[16:20])
-        if peer is None:
-            return self._unreachable(packet, Unreachable.HOST, now)
-        local = peer.inbound_addresses[4:]
-        if packet[12:16] != local:
-            self.host.count("foreign_source_address")
-            return self._unreachable(packet, Unreachable.PROHIBITED, now)
+        """One complete packet. Raise WireError when it is no IPv4 packet."""
         parse_ipv4(packet)
-        outputs = outbound.handle_packet(peer, packet, now)
-        return outputs + self._serve_own(peer, now)
+        return self.handle_packets([Packet(packet)], now)
+
+    def handle_datagrams(
+        self, data: bytes | memoryview, segment_size: int, source: Locator, now: Instant
+    ) -> list[Output]:
+        """Datagrams that came together: SEGMENT_SIZE bytes each, the last perhaps shorter."""
+        outputs, errors = self._receive(memoryview(data), segment_size, source, now)
+        outputs += [Refused(error, source) for error in errors]
+        return self._report(outputs)
 
     def handle_datagram(self, data: bytes, source: Locator, now: Instant) -> list[Output]:
-        """Raise PeerError for what is not acceptable: count it and go on."""
-        if is_handshake(data):
-            return self._handle_handshake(decode_handshake(data), source, now)
-        header = DataHeader.decode(data)
-        owner, session = self.host.indexes.get(header.receiver_index, (None, None))
-        if not isinstance(owner, Peer) or not isinstance(session, Session):
-            raise ProtocolError("datagram for an unknown session")
-        try:
-            outputs = inbound.handle_sealed(owner, session, data, header.counter, source, now)
-        finally:
-            self._reschedule(owner)
-        return self._report(outputs + self._serve_own(owner, now))
+        """One datagram. Raise PeerError for what is not acceptable: count it and go on."""
+        outputs, errors = self._receive(memoryview(data), max(len(data), 1), source, now)
+        if errors and not outputs:
+            raise errors[0]
+        return self._report(outputs)
 
     def handle_locators(self, locators: tuple[Locator, ...], cause: str, now: Instant) -> list[Output]:
         """This host is now at LOCATORS, best first; () while it is nowhere."""
@@ -232,6 +252,49 @@ class Node:
         return self._finish([], now)
 
     # --- inside
+
+    def _send(self, peer: Peer, packets: list[Packet], now: Instant) -> list[Output]:
+        outputs = outbound.handle_packets(peer, packets, now)
+        return outputs + self._serve_own(peer, now)
+
+    def _refuse_packet(self, peer: Peer | None, packet: bytes, now: Instant) -> list[Output]:
+        """Answer a PACKET that no peer would take: its token is free, or not for this source."""
+        if peer is None:
+            return self._unreachable(packet, Unreachable.HOST, now)
+        self.host.count("foreign_source_address")
+        return self._unreachable(packet, Unreachable.PROHIBITED, now)
+
+    def _receive(
+        self, data: memoryview, segment_size: int, source: Locator, now: Instant
+    ) -> tuple[list[Output], list[PeerError]]:
+        """Take DATA apart as far as its datagrams belong to different sessions."""
+        outputs: list[Output] = []
+        errors: list[PeerError] = []
+        while True:
+            consumed = segment_size
+            try:
+                datagram = data[:segment_size]
+                if is_handshake(datagram):
+                    outputs += self._handle_handshake(decode_handshake(bytes(datagram)), source, now)
+                else:
+                    owner, session = self._session_of(datagram)
+                    done, refused, consumed = inbound.handle_sealed(
+                        owner, session, data, segment_size, source, now
+                    )
+                    outputs += done + self._serve_own(owner, now)
+                    errors += refused
+            except PeerError as error:
+                errors.append(error)
+            if consumed >= len(data):
+                return outputs, errors
+            data = data[consumed:]
+
+    def _session_of(self, datagram: memoryview) -> tuple[Peer, Session]:
+        header = DataHeader.decode(datagram)
+        owner, session = self.host.indexes.get(header.receiver_index, (None, None))
+        if not isinstance(owner, Peer) or not isinstance(session, Session):
+            raise ProtocolError("datagram for an unknown session")
+        return owner, session
 
     def _handle_handshake(
         self, datagram: HandshakeDatagram | CookieReply, source: Locator, now: Instant

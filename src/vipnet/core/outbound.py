@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from vipnet.core.mapping import lease_expired
 from vipnet.core.outputs import LookupWanted, Output
 from vipnet.core.peer import Peer
+from vipnet.core.sealing import sealed_size
+from vipnet.core.session import Session
 from vipnet.types import Instant
-from vipnet.wire.datagram import SEAL_OVERHEAD
+from vipnet.wire.offload import Packet
 
 
-def handle_packet(peer: Peer, packet: bytes, now: Instant) -> list[Output]:
-    """PACKET, whose addresses are the pair's tokens, is for PEER."""
+def handle_packets(peer: Peer, packets: Sequence[Packet], now: Instant) -> list[Output]:
+    """PACKETS, whose addresses are the pair's tokens, are for PEER."""
     outputs: list[Output] = touch(peer, now)
     session = peer.sessions.sending(now)
     last_heard = peer.mapping.last_heard
     if last_heard is not None and lease_expired(last_heard, now, peer.host.policy):
         outputs += _renew_lease(peer)
         if peer.host.policy.lookup_before_send and peer.lookup_under_way:
-            peer.backlog.append(packet)
+            peer.wait(packets)
             return outputs
     waiting = peer.replaying or peer.replay_at is not None  # what came earlier goes first
-    ready = session is not None and peer.host.locators and not peer.dead and not waiting
-    path = peer.path(len(packet) + SEAL_OVERHEAD) if ready else None
-    if session is None or path is None:
-        peer.backlog.append(packet)
+    if session is None or not peer.host.locators or peer.dead or waiting:
+        peer.wait(packets)
         if session is None or peer.dead:
             peer.want_handshake(now)
         return outputs
-    peer.liveness.sent_data(now)
-    outputs.append(peer.transmit_packet(session, packet, path, now))
+    sent, rest = _send(peer, session, packets, now)
+    outputs += sent
+    peer.wait(rest)
     if session.wants_rekey(now):
         peer.want_handshake(now)
     return outputs
@@ -42,20 +45,36 @@ def flush(peer: Peer, now: Instant) -> list[Output]:
     session = peer.sessions.sending(now)
     if session is None or not peer.host.locators or peer.dead or peer.replaying or not len(peer.backlog):
         return []
-    outputs: list[Output] = []
     policy = peer.host.policy
-    packets = peer.backlog.take(policy.flush_burst_packets)
-    for number, packet in enumerate(packets):
-        path = peer.path(len(packet) + SEAL_OVERHEAD)
-        if path is None:
-            peer.backlog.put_back(packets[number:])
-            break
-        outputs.append(peer.transmit_packet(session, packet, path, now))
+    outputs, rest = _send(peer, session, peer.backlog.take(policy.flush_burst_packets), now)
+    if rest:
+        peer.backlog.put_back(rest)
     else:
         peer.replay_at = Instant(now + policy.replay_step_s) if len(peer.backlog) else None
+    return outputs
+
+
+def _send(
+    peer: Peer, session: Session, packets: Sequence[Packet], now: Instant
+) -> tuple[list[Output], Sequence[Packet]]:
+    """Send PACKETS as far as there is a path; return the others too."""
+    outputs: list[Output] = []
+    rest: Sequence[Packet] = ()
+    if peer.on_trial:
+        for number, packet in enumerate(packets):
+            # Each for itself: one may go where the next must not.
+            path = peer.path(sealed_size(packet))
+            if path is None:
+                rest = packets[number:]
+                break
+            outputs += peer.transmit_packets(session, [packet], path, now)
+    elif peer.mapping.current is None:
+        rest = packets
+    else:
+        outputs = peer.transmit_packets(session, packets, peer.mapping.current, now)
     if outputs:
         peer.liveness.sent_data(now)
-    return outputs
+    return outputs, rest
 
 
 def touch(peer: Peer, now: Instant) -> list[Output]:

@@ -6,11 +6,14 @@ durable before the datagram leaves.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from msgspec import Struct
 
+from vipnet.errors import PeerError
 from vipnet.types import Fqdn, Instant, Locator, PublicKey, Token
+from vipnet.wire.offload import Offload
 
 TrustLevel = Literal["callback", "tofu", "dns", "dnssec", "pinned"]
 TRUST_ORDER: tuple[TrustLevel, ...] = ("callback", "tofu", "dns", "dnssec", "pinned")
@@ -20,17 +23,42 @@ TRUST_ORDER: tuple[TrustLevel, ...] = ("callback", "tofu", "dns", "dnssec", "pin
 
 
 class Transmit(Struct, frozen=True, gc=False):
-    """A datagram for one destination; `source` None leaves the address to the kernel."""
+    """Datagrams for one destination.
 
-    payload: bytes | memoryview
+    source        None leaves the address to the kernel
+    segment_size  of all but the last, which may be shorter; None: PAYLOAD is one datagram
+    """
+
+    payload: bytes | bytearray | memoryview
     destination: Locator
     source: str | None = None
+    segment_size: int | None = None
+
+    def each(self) -> Iterator[Transmit]:
+        """Every datagram by itself."""
+        if self.segment_size is None:
+            yield self
+            return
+        payload, size = memoryview(self.payload), self.segment_size
+        for start in range(0, len(payload), size):
+            yield Transmit(payload[start : start + size], self.destination, self.source)
 
 
 class Deliver(Struct, frozen=True, gc=False):
-    """An IPv4 packet for tun0."""
+    """An IPv4 packet for tun0, or a super-packet; a view is valid until the next input.
+
+    offload  what the kernel has to do before anyone else sees it, None: nothing
+    """
 
     packet: bytes | memoryview
+    offload: Offload | None = None
+
+
+class Refused(Struct, frozen=True):
+    """Something from SOURCE was not acceptable: count it."""
+
+    error: PeerError
+    source: Locator
 
 
 # --- DNS
@@ -219,6 +247,7 @@ class LogEvent(Struct, frozen=True):
 Output = (
     Transmit
     | Deliver
+    | Refused
     | LookupWanted
     | BindingReady
     | BindingFailed

@@ -8,6 +8,7 @@ timer for `now`: the node serves what is due before it returns.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from msgspec import structs
 
@@ -23,14 +24,16 @@ from vipnet.core.negotiation import Negotiation
 from vipnet.core.outputs import Output, StoreBinding, StorePeer, Transmit
 from vipnet.core.path import Challenges, Insistence
 from vipnet.core.rtt import RttEstimator
+from vipnet.core.sealing import seal
 from vipnet.core.session import Session, Sessions
 from vipnet.core.stash import Sent, Stash
 from vipnet.policy import DEFAULT_PORT, PARTNER_GRACE_BYTES
 from vipnet.types import Fqdn, Instant, Locator, PublicKey
 from vipnet.wire import control
 from vipnet.wire.control import Report
-from vipnet.wire.datagram import KIND_CONTROL, KIND_IPV4
+from vipnet.wire.datagram import KIND_CONTROL
 from vipnet.wire.handshake import CookieReply
+from vipnet.wire.offload import Packet
 
 # Of the newest session and of each older one: 1,200 bytes have room for these and 8 locators.
 _MANY_GAPS, _FEW_GAPS, _REPORTS_MAX = 64, 8, 4
@@ -197,6 +200,16 @@ class Peer:
         self.allowance_bytes -= size_bytes
         return self.mapping.current
 
+    @property
+    def on_trial(self) -> bool:
+        """Whether the current locator has not proved itself."""
+        return self.allowance_bytes is not None
+
+    def wait(self, packets: Sequence[Packet]) -> None:
+        """PACKETS have no key or no path now."""
+        for packet in packets:
+            self.backlog.append(packet)
+
     def put_on_trial(self, old: Locator | None, now: Instant) -> None:
         """The current locator is believed, but not proved.
 
@@ -212,14 +225,23 @@ class Peer:
     def proved(self) -> None:
         self.allowance_bytes = self.fallback = None
 
-    def transmit_packet(self, session: Session, packet: bytes, to: Locator, now: Instant) -> Transmit:
-        """Seal PACKET, and keep the datagram for the case that a move loses it."""
-        counter = session.sent
-        transmit = self.transmit(session, packet, KIND_IPV4, to)
-        if self.host.policy.stores:
-            self.stash.keep(Sent(session, counter, bytes(transmit.payload), to, now, now))
-            self.flows.sent(packet, session, now)
-        return transmit
+    def transmit_packets(
+        self, session: Session, packets: Sequence[Packet], to: Locator, now: Instant
+    ) -> list[Output]:
+        """Seal PACKETS, and keep the datagrams for the case that a move loses them."""
+        outputs: list[Output] = []
+        source, stores = self.source_for(to), self.host.policy.stores
+        if stores:
+            for packet in packets:
+                self.flows.sent(packet, session, now)
+        for block in seal(session, packets):
+            payload, segment_size = block.payload, block.segment_size
+            self.tx_bytes += len(payload)
+            several = segment_size if len(payload) > segment_size else None
+            if stores:
+                self.stash.keep(Sent(session, block.counter, payload, to, now, now, False, several))
+            outputs.append(Transmit(payload, to, source, several))
+        return outputs
 
     def reports(self) -> tuple[Report, ...]:
         """What we have received, newest session first; small enough for one message."""

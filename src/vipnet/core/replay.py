@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from vipnet.core.outbound import flush
 from vipnet.core.outputs import Output, Transmit
 from vipnet.core.peer import Peer
+from vipnet.core.sealing import sealed_size
 from vipnet.types import Instant
 from vipnet.wire.control import Report
-from vipnet.wire.datagram import SEAL_OVERHEAD
 
 
 def begin(
@@ -51,14 +51,14 @@ def go_on(peer: Peer, now: Instant) -> list[Output]:
     room_bytes, waits = policy.replay_burst_bytes, False
     while peer.replaying and room_bytes > 0:
         sent = peer.replaying[0]
-        path = peer.path(len(sent.datagram))
+        path = peer.path(len(sent.payload))
         if path is None or path == peer.fallback:
             waits = True  # goes on when the new path has proved itself
             break
         peer.replaying.popleft()
         sent.destination, sent.sent_at, sent.waiting = path, now, False
-        room_bytes -= len(sent.datagram)
-        outputs.append(Transmit(sent.datagram, path, peer.source_for(path)))
+        room_bytes -= len(sent.payload)
+        outputs.append(Transmit(sent.payload, path, peer.source_for(path)))
     peer.replay_at = Instant(now + policy.replay_step_s) if peer.replaying and not waits else None
     if outputs:
         peer.liveness.sent_data(now)
@@ -82,10 +82,10 @@ def restart_flows(peer: Peer, now: Instant, opens: frozenset[int] | None = None)
     outputs: list[Output] = []
     peer.flows.expire(now)
     for packet in peer.flows.stalled(peer.stash.oldest or now, opens):
-        path = peer.path(len(packet) + SEAL_OVERHEAD)
+        path = peer.path(sealed_size(packet))
         if path is None or path == peer.fallback:
             break
-        outputs.append(peer.transmit_packet(session, packet, path, now))
+        outputs += peer.transmit_packets(session, [packet], path, now)
     if outputs:
         peer.liveness.sent_data(now)
         peer.host.count("flows_restarted", len(outputs))

@@ -6,10 +6,12 @@ under the old key still opens for OLD_KEY_S seconds.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from msgspec import Struct
 
 from vipnet.crypto.replay import ReplayWindow
-from vipnet.crypto.transport import Cipher, OpeningKey, SealingKey
+from vipnet.crypto.transport import Cipher, OpeningKey, Out, SealingKey
 from vipnet.errors import ProtocolError
 from vipnet.policy import OLD_KEY_S, REJECT_AFTER_COUNT, REJECT_AFTER_S, REKEY_AFTER_COUNT, REKEY_AFTER_S
 from vipnet.types import Instant
@@ -80,6 +82,33 @@ class Session:
         if not plaintext:
             raise ProtocolError("sealed datagram without a kind")
         return plaintext
+
+    def seal_block(
+        self, counter: int, plaintexts: Iterable[memoryview], block: bytearray, segment_size: int
+    ) -> None:
+        """Fill BLOCK with datagrams of SEGMENT_SIZE, only the last may be shorter.
+
+        counter     of the first: one of those that take() gave
+        plaintexts  body and kind of each, the last first
+        """
+        with memoryview(block) as out:
+            self._sealing.seal_last_first(self.remote_index, counter, plaintexts, out, segment_size)
+
+    def take(self, count: int) -> int:
+        """The first of COUNT counters, which are given once."""
+        first = self.sent
+        self.sent = first + count
+        return first
+
+    def open_into(self, datagram: memoryview, out: memoryview) -> None:
+        """Write the plaintext of DATAGRAM to OUT. Raise CryptoError; the replay window is the caller's."""
+        self._opening.open_into(datagram, out)
+
+    def open_while(
+        self, data: memoryview, stride: int, counter: int, out: Out, tails: Iterable[bytes]
+    ) -> int:
+        """OpeningKey.open_while() from COUNTER on; the replay window is the caller's."""
+        return self._opening.open_while(data, stride, (self.local_index, counter), out, tails)
 
     def may_send(self, now: Instant) -> bool:
         return self.confirmed and now - self.begun_at < REJECT_AFTER_S and self.sent < REJECT_AFTER_COUNT

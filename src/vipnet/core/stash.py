@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from msgspec import Struct
 
@@ -22,18 +22,44 @@ _COUNTERS_MAX = REPLAY_WINDOW * 7 // 8
 
 
 class Sent(Struct, gc=False):
-    """A datagram as it left, or tried to; `destination` and `sent_at` are those of the last time.
+    """Datagrams as they left together, or tried to; `destination` and `sent_at` are those of the last time.
 
-    waiting  it was found missing, and has not been sent again yet
+    counter       of the first; the others follow
+    payload       one behind the other
+    waiting       they were found missing, and have not been sent again yet
+    segment_size  bytes of each but the last; None: it is one
     """
 
     session: Session
     counter: int
-    datagram: bytes
+    payload: bytes | bytearray | memoryview
     destination: Locator
     sealed_at: Instant
     sent_at: Instant
     waiting: bool = False
+    segment_size: int | None = None
+
+    @property
+    def count(self) -> int:
+        return 1 if self.segment_size is None else -(-len(self.payload) // self.segment_size)
+
+    def each(self) -> Iterator[Sent]:
+        """Every datagram by itself; they share the memory."""
+        size = self.segment_size
+        if size is None:
+            yield self
+            return
+        view = memoryview(self.payload)
+        for number, start in enumerate(range(0, len(view), size)):
+            yield Sent(
+                self.session,
+                self.counter + number,
+                view[start : start + size],
+                self.destination,
+                self.sealed_at,
+                self.sent_at,
+                self.waiting,
+            )
 
 
 class StashRoom:
@@ -67,12 +93,12 @@ class Stash:
         self.dropped = 0
 
     def keep(self, sent: Sent) -> None:
-        now, size = sent.sealed_at, len(sent.datagram)
+        now, size = sent.sealed_at, len(sent.payload)
         self.expire(now)
         if self._size_bytes + size > self._policy.stash_min_bytes or self._room.free_bytes < size:
             self._make_room(size, now)
             if self._room.free_bytes < size:
-                self.dropped += 1
+                self.dropped += sent.count
                 return
         self._sent.append(sent)
         self._size_bytes += size
@@ -100,6 +126,7 @@ class Stash:
                         of that instant is known to have arrived. None: nothing is known
         """
         by_index = {report.index: _Received(report) for report in reports}
+        self._take_apart(by_index)
         since = min(since, self._stopped_arriving(by_index, path, since))
         missing = []
         for sent in self._sent:
@@ -113,6 +140,17 @@ class Stash:
             if lost and not _is_under_way(sent, path, arriving_since, received):
                 missing.append(sent)
         return missing
+
+    def _take_apart(self, by_index: dict[int, _Received]) -> None:
+        """Look at each datagram by itself, but where all that left together has arrived."""
+        apart: deque[Sent] = deque()
+        for sent in self._sent:
+            received = by_index.get(sent.session.remote_index)
+            if received is not None and received.has_all(sent.counter, sent.count):
+                apart.append(sent)
+            else:
+                apart.extend(sent.each())
+        self._sent = apart
 
     def _stopped_arriving(self, by_index: dict[int, _Received], path: Locator, otherwise: Instant) -> Instant:
         """When the oldest of those left of which none has arrived, where datagrams went before.
@@ -131,7 +169,7 @@ class Stash:
 
     def clear(self) -> None:
         for sent in self._sent:
-            self._room.free_bytes += len(sent.datagram)
+            self._room.free_bytes += len(sent.payload)
         self._sent.clear()
         self._size_bytes = 0
 
@@ -162,8 +200,8 @@ class Stash:
     def _drop_oldest(self, lost_since: Instant) -> None:
         sent = self._sent.popleft()
         if sent.sent_at >= lost_since or sent.waiting:
-            self.dropped += 1
-        size = len(sent.datagram)
+            self.dropped += sent.count
+        size = len(sent.payload)
         self._size_bytes -= size
         self._room.free_bytes += size
 
@@ -184,6 +222,14 @@ class _Received:
         gaps = sorted(report.gaps)
         self._first = [report.base + offset for offset, _ in gaps]
         self._after = [report.base + offset + length for offset, length in gaps]
+
+    def has_all(self, first: int, count: int) -> bool:
+        """Whether COUNT counters from FIRST on have all been received."""
+        last = first + count - 1
+        if last > self.highest:
+            return False
+        gap = bisect_right(self._first, last) - 1
+        return gap < 0 or first >= self._after[gap]
 
     def __contains__(self, counter: int) -> bool:
         if not self._base <= counter <= self.highest:

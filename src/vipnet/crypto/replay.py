@@ -48,6 +48,21 @@ class ReplayWindow:
             raise ValueError(f"counter {counter} is below the window")
         self._ring[(counter >> 3) % self._blocks] |= 1 << (counter & 7)
 
+    def mark_run(self, first: int, count: int) -> None:
+        """mark() each of COUNT counters from FIRST on, at once."""
+        last = first + count - 1
+        highest = self.highest
+        if last > highest:
+            self._clear((highest >> 3) + 1, last >> 3)
+            self.highest = last
+        if self.highest - first >= self._size:
+            raise ValueError(f"counter {first} is below the window")
+        bits = ((1 << count) - 1) << (first & 7)
+        ring, blocks, block = self._ring, self._blocks, first >> 3
+        for byte in bits.to_bytes((bits.bit_length() + 7) >> 3, "little"):
+            ring[block % blocks] |= byte
+            block += 1
+
     def _clear(self, first: int, last: int) -> None:
         """Empty the blocks that the window moves on to."""
         if last - first >= self._blocks:

@@ -8,16 +8,17 @@ under one counter.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+from msgspec import Struct
 
 from vipnet.crypto.noise import hkdf
 from vipnet.errors import CryptoError
-from vipnet.wire.datagram import HEADER_SIZE, SEAL_OVERHEAD
+from vipnet.wire.datagram import HEADER_SIZE, SEAL_OVERHEAD, TAG_SIZE
 
 
 class Cipher(IntEnum):
@@ -66,24 +67,49 @@ def transport_keys(chaining_key: bytes, cipher: Cipher) -> tuple[bytes, bytes]:
 class SealingKey:
     """The key of one direction, at the sender."""
 
-    __slots__ = ("_encrypt",)
+    __slots__ = ("_encrypt", "_encrypt_into")
 
     def __init__(self, key: bytes, cipher: Cipher) -> None:
-        self._encrypt = _aead(key, cipher).encrypt
+        aead = _aead(key, cipher)
+        self._encrypt, self._encrypt_into = aead.encrypt, aead.encrypt_into
 
     def seal(self, receiver_index: int, counter: int, plaintext: bytes | memoryview) -> bytes:
         """Return the whole datagram. The last byte of PLAINTEXT is its kind."""
         header = _pack_header(receiver_index, counter)
         return header + self._encrypt(header, plaintext, None)
 
+    def seal_last_first(
+        self,
+        receiver_index: int,
+        counter: int,
+        plaintexts: Iterable[memoryview],
+        out: memoryview,
+        stride: int,
+    ) -> None:
+        """Fill OUT with datagrams, STRIDE bytes each but for the last; PLAINTEXTS come in reverse order.
+
+        counter  of the first datagram; the others follow
+
+        Each plaintext is done with before the next is asked for.
+        """
+        encrypt_into = self._encrypt_into
+        number = (len(out) - 1) // stride
+        start, end = number * stride, len(out)
+        for plaintext in plaintexts:
+            header = _pack_header(receiver_index, counter + number)
+            out[start : start + HEADER_SIZE] = header
+            encrypt_into(header, plaintext, None, out[start + HEADER_SIZE : end])
+            number, start, end = number - 1, start - stride, start
+
 
 class OpeningKey:
     """The key of one direction, at the receiver."""
 
-    __slots__ = ("_decrypt",)
+    __slots__ = ("_decrypt", "_decrypt_into")
 
     def __init__(self, key: bytes, cipher: Cipher) -> None:
-        self._decrypt = _aead(key, cipher).decrypt
+        aead = _aead(key, cipher)
+        self._decrypt, self._decrypt_into = aead.decrypt, aead.decrypt_into
 
     def open(self, datagram: bytes | memoryview) -> bytes:
         """Return the plaintext, whose last byte is its kind. Raise CryptoError when it does not verify."""
@@ -93,6 +119,66 @@ class OpeningKey:
             return self._decrypt(datagram[:HEADER_SIZE], datagram[HEADER_SIZE:], None)
         except InvalidTag:
             raise CryptoError("sealed datagram does not verify") from None
+
+    def open_into(self, datagram: memoryview, out: memoryview) -> None:
+        """Write the plaintext to OUT, which has its size: HEADER_SIZE + TAG_SIZE less than DATAGRAM.
+
+        Raise CryptoError when it does not verify; OUT is then empty of it.
+        """
+        try:
+            self._decrypt_into(datagram[:HEADER_SIZE], datagram[HEADER_SIZE:], None, out)
+        except InvalidTag:
+            out[:] = bytes(len(out))  # the library leaves what nobody has sealed
+            raise CryptoError("sealed datagram does not verify") from None
+
+    def open_while(
+        self, data: memoryview, stride: int, header: tuple[int, int], out: Out, tails: Iterable[bytes]
+    ) -> int:
+        """Open datagrams of STRIDE bytes into OUT, over the tail of the one before; return how many.
+
+        header  receiver index and counter that the first must have; the counters of the others follow
+        tails   what the plaintexts must end in: the first that does not is not taken
+
+        What is not taken may verify or not: open it by itself to know.
+        """
+        index, counter = header
+        decrypt_into, view, raw, position, step = (
+            self._decrypt_into,
+            out.view,
+            out.raw,
+            out.position,
+            out.step,
+        )
+        size = stride - HEADER_SIZE - TAG_SIZE
+        begin, opened = 0, 0
+        whole = len(data) // stride
+        try:
+            for tail in tails:
+                nonce = _pack_header(index, counter + opened)
+                if opened == whole or data[begin : begin + HEADER_SIZE] != nonce:
+                    break
+                end = position + size
+                decrypt_into(nonce, data[begin + HEADER_SIZE : begin + stride], None, view[position:end])
+                position += step
+                if raw[position:end] != tail:
+                    break
+                begin += stride
+                opened += 1
+        except InvalidTag:
+            view[position : position + size] = bytes(size)  # the library leaves what nobody has sealed
+        return opened
+
+
+class Out(Struct, frozen=True, gc=False):
+    """Where open_while() puts plaintexts: the first at `position` of `raw`, each further one `step` behind.
+
+    view  of all of raw
+    """
+
+    raw: bytearray
+    view: memoryview
+    position: int
+    step: int
 
 
 def _aead(key: bytes, cipher: Cipher) -> AESGCM | ChaCha20Poly1305:

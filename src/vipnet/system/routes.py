@@ -30,6 +30,7 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from vipnet.errors import HostError
 from vipnet.types import Token
+from vipnet.wire.offload import super_packet_max
 
 WORST_METRIC: Final = 2**32 - 1
 _LONGER_THAN_DEFAULT: Final = 2  # bits; VPN clients write a default route as two halves
@@ -76,7 +77,7 @@ def configure_tun(ifname: str, own: Token, subnet: IPv4Network, mtu: int) -> Non
     index = _index(ifname)
     link = ifinfmsg()
     link["index"], link["flags"], link["change"] = index, _IFF_UP, _IFF_UP
-    link["attrs"] = [("IFLA_MTU", mtu)]
+    link["attrs"] = [("IFLA_MTU", mtu), ("IFLA_GSO_MAX_SIZE", super_packet_max(mtu))]
     _request(RTM_NEWLINK, 0, link, f"MTU {mtu} of {ifname}")
     _add_address(index, ifname, own)
     _add_route(index, ifname, subnet, own)

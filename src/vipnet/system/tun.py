@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import socket
 from pathlib import Path
@@ -13,9 +14,18 @@ import pytun
 import trio
 
 from vipnet.errors import HostError
+from vipnet.wire import virtio
+from vipnet.wire.offload import PACKET_MAX, TRAILER_MAX, Offload, Packet
 
 _DEVICE: Final = "/dev/net/tun"
-_PACKET_MAX: Final = 65_535  # bytes; what an IPv4 length field can say
+_READ_BYTES: Final = virtio.HEADER_SIZE + PACKET_MAX
+# linux/if_tun.h: checksums are begun only, TCP comes in super-packets, such with ECN too
+_TUNSETOFFLOAD: Final = 0x400454D0
+_OFFLOADS: Final = 0x01 | 0x02 | 0x08
+
+_BATCH: Final = 64  # packets at once; then others have their turn
+_MEMORY_BYTES: Final = 4 * (_READ_BYTES + TRAILER_MAX)
+_LAST_START: Final = _MEMORY_BYTES - _READ_BYTES - TRAILER_MAX
 
 
 class PacketDevice(Protocol):
@@ -27,9 +37,9 @@ class PacketDevice(Protocol):
     @property
     def index(self) -> int: ...
 
-    async def receive(self) -> bytes: ...
+    async def receive(self) -> list[Packet]: ...
 
-    def send(self, packet: bytes | memoryview, /) -> bool: ...
+    def send(self, packet: bytes | memoryview, left: Offload | None = None, /) -> bool: ...
 
     def close(self) -> None: ...
 
@@ -43,14 +53,18 @@ class TunDevice:
     def __init__(self, name: str, mtu: int) -> None:
         try:
             # EXCL: never attach to a device that somebody else made.
-            flags = pytun.IFF_TUN | pytun.IFF_NO_PI | pytun.IFF_TUN_EXCL
+            flags = pytun.IFF_TUN | pytun.IFF_NO_PI | pytun.IFF_VNET_HDR | pytun.IFF_TUN_EXCL
             self._device = pytun.TunTapDevice(name=name, flags=flags)
         except OSError as error:
             raise HostError(_refusal(name, error)) from None
         self._fd: int = self._device.fileno()
         os.set_blocking(self._fd, False)
         os.set_inheritable(self._fd, False)
+        self._memory = memoryview(bytearray(_MEMORY_BYTES))
+        self.refused = 0  # what the kernel handed over though it was not asked to
         try:
+            with contextlib.suppress(OSError):  # then every packet comes complete: slower
+                fcntl.ioctl(self._fd, _TUNSETOFFLOAD, _OFFLOADS)
             self.name: str = self._device.name
             self.index: int = socket.if_nametoindex(self.name)
             _keep_ipv6_out(self.name)
@@ -60,32 +74,53 @@ class TunDevice:
             self.close()
             raise HostError(f"interface {name} cannot be brought up: {_reason(error)}") from None
 
-    async def receive(self) -> bytes:
-        """Return the next packet an application sent.
+    async def receive(self) -> list[Packet]:
+        """Return the next packets that applications sent; views are valid until the next call.
 
         Raise HostError when the interface was deleted, trio.ClosedResourceError after close().
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         while True:
+            if packets := self._read():
+                # Let others run, but do not lose the packets to a cancellation.
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                return packets
+            await trio.lowlevel.wait_readable(self._fd)
+
+    def _read(self) -> list[Packet]:
+        """All that is there, as far as there is room for one more of the largest."""
+        memory, fd, at = self._memory, self._fd, 0
+        packets: list[Packet] = []
+        while at <= _LAST_START and len(packets) < _BATCH:
             try:
-                packet = os.read(self._fd, _PACKET_MAX)
+                size = os.readv(fd, (memory[at : at + _READ_BYTES],))
             except BlockingIOError:
-                await trio.lowlevel.wait_readable(self._fd)
+                break
             except OSError as error:
+                if packets:
+                    break
                 if self._fd < 0:
                     raise trio.ClosedResourceError from None
                 raise HostError(
                     f"interface {self.name} is gone: {error.strerror}; start vipnet again"
                 ) from None
-            else:
-                # Let others run, but do not lose the packet to a cancellation.
-                await trio.lowlevel.cancel_shielded_checkpoint()
-                return packet
+            start, end = at + virtio.HEADER_SIZE, at + size
+            try:
+                left = virtio.decode(memory, at)
+            except ValueError:
+                self.refused += 1
+                continue
+            packets.append(Packet(memory[start:end], left, memory[start : end + TRAILER_MAX]))
+            at = end + TRAILER_MAX
+        return packets
 
-    def send(self, packet: bytes | memoryview) -> bool:
-        """Hand PACKET to the kernel; False when it was refused (interface down, no memory, no IP packet)."""
+    def send(self, packet: bytes | memoryview, left: Offload | None = None) -> bool:
+        """Hand PACKET to the kernel, which does what is LEFT.
+
+        False when it was refused (interface down, no memory, no IP packet).
+        """
         try:
-            os.write(self._fd, packet)
+            os.writev(self._fd, (virtio.encode(packet, left), packet))
         except OSError:
             return False
         return True

@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from typing import Final, Protocol
 
 import trio
+from msgspec import Struct
 
 from vipnet.errors import HostError
 from vipnet.types import Locator
@@ -29,18 +30,40 @@ _IP_PKTINFO: Final = 8
 _IN_PKTINFO = struct.Struct("=i4s4s")  # interface, source, (receiving only)
 _IN6_PKTINFO = struct.Struct("=16si")  # source, interface
 
+# linux/udp.h
+_SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
+_U16, _INT = struct.Struct("=H"), struct.Struct("=i")
+_CONTROL_BYTES: Final = socket.CMSG_SPACE(_INT.size)
+_NO_SEGMENTS: Final = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.EIO, errno.ENOPROTOOPT})
+_UNSEGMENTED_MAX: Final = 256
+
 _Control = list[tuple[int, int, bytes]]
+
+
+class Received(Struct, frozen=True, gc=False):
+    """Datagrams of one source, one behind the other, `segment_size` bytes each, the last perhaps shorter."""
+
+    payload: memoryview
+    segment_size: int
+    source: Locator
 
 
 class DatagramSockets(Protocol):
     """What the daemon needs of the network; tests have one in memory."""
 
-    async def receive(self) -> tuple[bytes, Locator]: ...
+    async def receive(self) -> Received: ...
 
-    def receive_nowait(self) -> tuple[bytes, Locator] | None: ...
+    def receive_nowait(self) -> Received | None: ...
+
+    async def writable(self, destination: Locator, /) -> None: ...
 
     def send(
-        self, payload: bytes | memoryview, destination: Locator, source: str | None, /
+        self,
+        payload: bytes | bytearray | memoryview,
+        destination: Locator,
+        source: str | None,
+        segment_size: int | None = None,
+        /,
     ) -> OSError | None: ...
 
     def use_interfaces(self, indices: Mapping[str, int], detours: Collection[str] = (), /) -> None: ...
@@ -66,6 +89,9 @@ class UdpSockets:
         # One thing to wait for instead of two: an epoll is readable when a member is.
         self._ready = select.epoll()
         self._turn = 0
+        self._memory = memoryview(bytearray(_DATAGRAM_MAX))
+        self._segments = True  # whether the kernel cuts what is sent
+        self._unsegmented: set[int] = set()  # sizes that it did not take: wider than the path
         self.lost = 0  # datagrams from sources that no answer can reach
         try:
             self._add(_open_ipv4(port, dscp))
@@ -81,27 +107,35 @@ class UdpSockets:
         self._sockets[sock.family == socket.AF_INET6] = sock
         self._ready.register(sock, select.EPOLLIN)
 
-    async def receive(self) -> tuple[bytes, Locator]:
-        """Return the next datagram and where it came from.
+    async def receive(self) -> Received:
+        """Return the next datagrams; the view is valid until the next call.
 
         Raise trio.ClosedResourceError after close().
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             if received := self.receive_nowait():
-                # Let others run, but do not lose the datagram to a cancellation.
+                # Let others run, but do not lose the datagrams to a cancellation.
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 return received
             if self._ready.closed:
                 raise trio.ClosedResourceError
             await trio.lowlevel.wait_readable(self._ready.fileno())
 
-    def receive_nowait(self) -> tuple[bytes, Locator] | None:
-        """Return the next datagram that is there already, and where it came from; None: there is none."""
+    def receive_nowait(self) -> Received | None:
+        """What is there already, None when nothing is."""
         for sock in self._in_turn():
             if received := self._receive_from(sock):
                 return received
         return None
+
+    async def writable(self, destination: Locator) -> None:
+        """Wait until a datagram to DESTINATION would not be refused for want of room."""
+        sock = self._sockets.get(":" in destination.host)
+        if sock is None:
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.lowlevel.wait_writable(sock)
 
     def _in_turn(self) -> Sequence[socket.socket]:
         """IPv4 first, and every now and then IPv6: a flood of one must not silence the other."""
@@ -109,16 +143,22 @@ class UdpSockets:
         sockets = tuple(self._sockets.values())
         return sockets if self._turn else sockets[::-1]
 
-    def _receive_from(self, sock: socket.socket) -> tuple[bytes, Locator] | None:
+    def _receive_from(self, sock: socket.socket) -> Received | None:
         try:
-            payload, address = sock.recvfrom(_DATAGRAM_MAX)
+            size, control, _, address = sock.recvmsg_into((self._memory,), _CONTROL_BYTES)
         except OSError:
             # Nothing there, or an ICMP error about something sent earlier: the protocol
             # has its own opinion of what a path is worth. Reading has cleared it.
             return None
         key = address[:2]
         source = self._known.get(key) or self._remember(key)
-        return None if source is None else (payload, source)
+        if source is None:
+            return None
+        segment_size = size
+        for level, kind, value in control:
+            if level == _SOL_UDP and kind == _UDP_GRO:
+                (segment_size,) = _INT.unpack(value)
+        return Received(self._memory[:size], segment_size or 1, source)
 
     def _remember(self, key: tuple[str, int]) -> Locator | None:
         """KEY as a Locator; None when it cannot be answered: port 0, or an address that needs a scope."""
@@ -131,9 +171,15 @@ class UdpSockets:
         return self._known.setdefault(key, Locator(host, port))
 
     def send(
-        self, payload: bytes | memoryview, destination: Locator, source: str | None = None
+        self,
+        payload: bytes | bytearray | memoryview,
+        destination: Locator,
+        source: str | None = None,
+        segment_size: int | None = None,
     ) -> OSError | None:
         """Send PAYLOAD, from the address SOURCE by its own interface; None leaves both to the kernel.
+
+        segment_size  PAYLOAD is several datagrams of this size, the last perhaps shorter
 
         Return what went wrong: no route, no such source, no buffer. Never wait, never raise OSError.
         """
@@ -142,18 +188,53 @@ class UdpSockets:
         if sock is None or (source is not None and (":" in source) != is_ipv6):
             # The kernel would silently take another source for one of the other family.
             return OSError(errno.EAFNOSUPPORT, f"no way from {source or 'here'} to {destination}")
+        address = (destination.host, destination.port)
         try:
-            if source is not None:
-                control = self._controls.get(source) or self._control(source)
-                sock.sendmsg((payload,), control, 0, (destination.host, destination.port))
-            elif self._detours:
-                sock.sendmsg(
-                    (payload,), self._past_detours(destination), 0, (destination.host, destination.port)
-                )
+            control = self._ancillary(source, destination)
+            if segment_size is None or segment_size >= len(payload):
+                sock.sendmsg((payload,), control, 0, address)
+            elif segment_size in self._unsegmented or not self._segments:
+                return self._send_each(sock, payload, segment_size, control, address)
             else:
-                sock.sendto(payload, (destination.host, destination.port))
+                segment = (_SOL_UDP, _UDP_SEGMENT, _U16.pack(segment_size))
+                sock.sendmsg((payload,), (*control, segment), 0, address)
         except OSError as error:
-            return error
+            if segment_size is None or error.errno not in _NO_SEGMENTS:
+                return error
+            return self._fall_back(error, sock, payload, segment_size, control, address)
+        return None
+
+    def _fall_back(
+        self,
+        error: OSError,
+        sock: socket.socket,
+        payload: bytes | bytearray | memoryview,
+        segment_size: int,
+        control: Sequence[tuple[int, int, bytes]],
+        address: tuple[str, int],
+    ) -> OSError | None:
+        """The kernel does not cut this: the device cannot, or a piece does not fit into the path's MTU."""
+        if error.errno in (errno.EIO, errno.ENOPROTOOPT):
+            self._segments = False
+        elif len(self._unsegmented) < _UNSEGMENTED_MAX:
+            self._unsegmented.add(segment_size)
+        return self._send_each(sock, payload, segment_size, control, address)
+
+    def _send_each(
+        self,
+        sock: socket.socket,
+        payload: bytes | bytearray | memoryview,
+        segment_size: int,
+        control: Sequence[tuple[int, int, bytes]],
+        address: tuple[str, int],
+    ) -> OSError | None:
+        """One by one, fragmented where a link is too narrow."""
+        view = memoryview(payload)
+        for start in range(0, len(view), segment_size):
+            try:
+                sock.sendmsg((view[start : start + segment_size],), control, 0, address)
+            except OSError as error:
+                return error
         return None
 
     def use_interfaces(self, indices: Mapping[str, int], detours: Collection[str] = ()) -> None:
@@ -168,6 +249,11 @@ class UdpSockets:
         self._indices, self._detours = dict(indices), frozenset(detours)
         self._controls.clear()
         self._past.clear()
+
+    def _ancillary(self, source: str | None, destination: Locator) -> Sequence[tuple[int, int, bytes]]:
+        if source is not None:
+            return self._controls.get(source) or self._control(source)
+        return self._past_detours(destination) if self._detours else ()
 
     def _past_detours(self, destination: Locator) -> _Control:
         """What goes with datagrams to DESTINATION so that they do not leave by a detour; mostly nothing.
@@ -231,6 +317,7 @@ def _open_ipv4(port: int, dscp: int) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     try:
         _enlarge_buffers(sock)
+        _ask_for_trains(sock)
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, _TTL)
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, dscp << 2)
         # DF off: until paths' MTUs are probed, a narrow link has to fragment; with DF it would
@@ -250,6 +337,7 @@ def _open_ipv6(port: int, dscp: int) -> socket.socket:
         raise _NoIPv6Error from error
     try:
         _enlarge_buffers(sock)
+        _ask_for_trains(sock)
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, _TTL)
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, dscp << 2)
@@ -261,6 +349,12 @@ def _open_ipv6(port: int, dscp: int) -> socket.socket:
             raise _NoIPv6Error from error
         raise
     return sock
+
+
+def _ask_for_trains(sock: socket.socket) -> None:
+    """Let datagrams that came together be read together (UDP_GRO, Linux 5.0); without it one by one."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(_SOL_UDP, _UDP_GRO, 1)
 
 
 def _enlarge_buffers(sock: socket.socket) -> None:

@@ -25,6 +25,10 @@ TAG_SIZE: Final = 16  # bytes, both ciphers
 KIND_SIZE: Final = 1
 SEAL_OVERHEAD: Final = HEADER_SIZE + TAG_SIZE + KIND_SIZE  # bytes a body grows by: 29
 
+# What goes out at once, to be cut by the kernel.
+SEGMENTS_MAX: Final = 64  # datagrams; linux/udp.h, UDP_MAX_SEGMENTS before Linux 6.9
+BLOCK_MAX: Final = 65_487  # bytes: 65,535 less IPv6 and UDP header
+
 KIND_CONTROL: Final = 0  # a message of wire.control
 KIND_IPV4: Final = 1  # an IPv4 packet as it is
 KIND_TCP: Final = 2  # TCP payload | inner IPv4 and TCP header | header length u8

@@ -83,6 +83,20 @@ def parse_ipv4(packet: bytes | memoryview) -> Ipv4:
     )
 
 
+def is_whole(packet: bytes | memoryview) -> bool:
+    """Whether parse_ipv4 would take PACKET: the same checks where its fields are not needed."""
+    size = len(packet)
+    if size < IPV4_HEADER_MIN:
+        return False
+    first = packet[0]
+    return 0x45 <= first <= 0x4F and (packet[2] << 8 | packet[3]) == size >= (first & 0x0F) << 2
+
+
+def is_fragment(header: bytes | memoryview) -> bool:
+    """Whether HEADER, an IPv4 one, is a fragment's, the first one's included."""
+    return bool(header[6] & 0x3F or header[7])
+
+
 def icmp_unreachable(
     packet: bytes | memoryview, code: Unreachable, source: bytes | IPv4Address, mtu: int = 0
 ) -> bytes | None:

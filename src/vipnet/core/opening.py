@@ -1,0 +1,184 @@
+"""Sealed datagrams into packets and messages: what came as one goes on as one."""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from vipnet.core.session import Session
+from vipnet.crypto.transport import Out
+from vipnet.errors import PeerError, ProtocolError, WireError
+from vipnet.wire.datagram import (
+    HEADER_SIZE,
+    KIND_CONTROL,
+    KIND_IPV4,
+    KIND_PARTIAL,
+    KIND_TCP,
+    SEAL_OVERHEAD,
+    TAG_SIZE,
+)
+from vipnet.wire.inner import is_whole
+from vipnet.wire.offload import Packet, begun_checksum
+from vipnet.wire.tcp import HEADERS_MAX, TcpRun, trailer_size
+
+HEADROOM: Final = HEADERS_MAX  # bytes in front of each packet, for headers that stood behind it
+_unpack_header = struct.Struct("!IQ").unpack_from
+
+
+class Opened:
+    """What was in a run of datagrams.
+
+    packets   their views are valid until the buffer is used again
+    messages  control messages, not decoded
+    errors    what was not acceptable
+    size      bytes of all datagrams that opened, `count` of them
+    top       the greatest of their counters
+    unknown   datagrams of a kind that a later version may have
+    """
+
+    __slots__ = ("count", "errors", "messages", "packets", "size", "top", "unknown")
+
+    def __init__(self) -> None:
+        self.packets: list[Packet] = []
+        self.messages: list[bytes] = []
+        self.errors: list[PeerError] = []
+        self.size = self.count = self.unknown = 0
+        self.top = -1
+
+
+def buffer_size(data_size: int, stride: int) -> int:
+    """Bytes that any run of DATA_SIZE bytes, in datagrams of STRIDE, may need."""
+    return data_size + HEADROOM * (data_size // stride + 2)
+
+
+class Opener:
+    """One pass over datagrams of one session.
+
+    buffer  where they are opened, buffer_size() bytes
+    """
+
+    def __init__(self, session: Session, buffer: memoryview) -> None:
+        self._session, self._buffer = session, buffer
+        self._position = HEADROOM
+        self._run: TcpRun | None = None
+        self._run_start = 0
+        self._first = self._after = 0  # counters from the one to before the other: opened, not yet marked
+        self.opened = Opened()
+
+    def open(self, data: memoryview, stride: int) -> int:
+        """Open datagrams from the front of DATA; return how many bytes were the session's."""
+        opened = self.opened
+        begin = -stride
+        while (begin := begin + stride) < len(data):
+            datagram = data[begin : begin + stride]
+            if len(datagram) < SEAL_OVERHEAD:
+                opened.errors.append(WireError(f"sealed datagram: {len(datagram)} bytes"))
+                continue
+            receiver, counter = _unpack_header(datagram)
+            if receiver != self._session.local_index:
+                break
+            try:
+                self._open_one(datagram, counter)
+            except PeerError as error:
+                opened.errors.append(error)
+                continue
+            if self._run is not None and self._session.window.highest <= counter == opened.top:
+                begin += stride * self._follow(data[begin + stride :], stride)
+        self._mark()
+        self._end_run()
+        return min(begin, len(data))
+
+    def _open_one(self, datagram: memoryview, counter: int) -> None:
+        """Raise PeerError; what was opened before counts all the same."""
+        session, opened, position = self._session, self.opened, self._position
+        if counter < self._after:
+            self._mark()
+        if not session.window.is_fresh(counter):
+            raise ProtocolError("replayed or too old datagram")
+        size = len(datagram) - HEADER_SIZE - TAG_SIZE
+        session.open_into(datagram, self._buffer[position : position + size])
+        if counter != self._after:
+            self._mark()
+            self._first = counter
+        self._after = counter + 1
+        opened.top = max(opened.top, counter)
+        opened.count += 1
+        opened.size += len(datagram)
+        self._sort(self._buffer[position + size - 1], position, size - 1)
+
+    def _mark(self) -> None:
+        """Counters that were opened have been received."""
+        if self._after > self._first:
+            self._session.window.mark_run(self._first, self._after - self._first)
+        self._first = self._after
+
+    def _follow(self, data: memoryview, stride: int) -> int:
+        """Open as many datagrams as go on with the run; their counters are above all others."""
+        run = self._run
+        if run is None or not data:
+            return 0
+        raw = self._buffer.obj
+        assert isinstance(raw, bytearray)  # noqa: S101 - as made
+        out = Out(raw, self._buffer, self._position, run.segment_size)
+        count = self._session.open_while(data, stride, self._after, out, run.further())
+        run.extend(count)
+        self._after += count
+        self.opened.top = self._after - 1
+        self._position += count * run.segment_size
+        self.opened.count += count
+        self.opened.size += count * stride
+        return count
+
+    def _sort(self, kind: int, position: int, size: int) -> None:
+        """A body of SIZE bytes at POSITION, and its KIND behind it. Raise WireError."""
+        buffer = self._buffer
+        if kind == KIND_TCP:
+            self._take_segment(position, size + 1)
+            return
+        self._end_run()
+        body = buffer[position : position + size]
+        if kind in (KIND_IPV4, KIND_PARTIAL):
+            if not is_whole(body):
+                raise WireError(f"IPv4 packet: {size} bytes are not one")
+            offload = begun_checksum(body) if kind == KIND_PARTIAL else None
+            self.opened.packets.append(Packet(body, offload))
+            self._position = position + size + HEADROOM
+        elif kind == KIND_CONTROL:
+            self.opened.messages.append(bytes(body))
+        else:
+            self.opened.unknown += 1
+
+    def _take_segment(self, position: int, size: int) -> None:
+        """Payload and trailer, SIZE bytes together, at POSITION: right behind the run, if there is one."""
+        buffer = self._buffer
+        if size < 2:
+            raise WireError("TCP trailer: no length")
+        payload_size = size - trailer_size(buffer[position + size - 2])
+        if payload_size < 0:
+            raise WireError(f"TCP trailer: longer than its datagram's {size} bytes")
+        trailer = bytes(buffer[position + payload_size : position + size])
+        run = self._run
+        if run is not None:
+            if run.add(trailer, payload_size):
+                self._position = position + payload_size
+                if run.closed:
+                    self._end_run()
+                return
+            # Its headers will stand in front of it: not over the end of the last run.
+            self._end_run()
+            moved = self._position
+            buffer[moved : moved + payload_size] = buffer[position : position + payload_size]
+            position = moved
+        self._run = run = TcpRun(trailer, payload_size)
+        self._run_start = position
+        self._position = position + payload_size
+        if run.closed:
+            self._end_run()
+
+    def _end_run(self) -> None:
+        run = self._run
+        if run is None:
+            return
+        self.opened.packets.append(run.finish(self._buffer, self._run_start))
+        self._run = None
+        self._position = self._run_start + run.size + HEADROOM

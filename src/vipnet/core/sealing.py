@@ -1,0 +1,118 @@
+"""Packets into blocks of sealed datagrams: a super-packet stays one thing until the kernel cuts it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Final
+
+from msgspec import Struct
+
+from vipnet.core.session import Session
+from vipnet.wire import tcp
+from vipnet.wire.datagram import (
+    BLOCK_MAX,
+    HEADER_SIZE,
+    KIND_IPV4,
+    KIND_PARTIAL,
+    SEAL_OVERHEAD,
+    SEGMENTS_MAX,
+    TAG_SIZE,
+)
+from vipnet.wire.inner import PROTOCOL_UDP, is_fragment
+from vipnet.wire.offload import CHECKSUM_FIELD, Packet, complete_checksum
+
+_GROWTH: Final = HEADER_SIZE + TAG_SIZE
+
+
+class Block(Struct, frozen=True, gc=False):
+    """Datagrams one behind the other.
+
+    counter       of the first; the others follow
+    segment_size  bytes of each but the last, which may be shorter
+    """
+
+    counter: int
+    payload: bytes | bytearray
+    segment_size: int
+
+
+def seal(session: Session, packets: Sequence[Packet]) -> list[Block]:
+    """PACKETS, in their order, under SESSION. The memory of super-packets is overwritten."""
+    blocks: list[Block] = []
+    plaintexts: list[memoryview] = []  # of one block to be: equal sizes, but for the last
+    size = count_max = 0
+    for packet in packets:
+        how = None if packet.offload is None else tcp.plan_cut(packet.data, packet.offload)
+        if how is not None and how.count > 1:
+            _seal_listed(session, plaintexts, blocks)
+            plaintexts = []
+            _seal_super(session, packet.writable(), how, blocks)
+            continue
+        plaintext = _whole(packet) if how is None else _one_segment(packet, how)
+        this = len(plaintext)
+        if plaintexts and (this > size or len(plaintexts[-1]) < size or len(plaintexts) >= count_max):
+            _seal_listed(session, plaintexts, blocks)
+            plaintexts = []
+        if not plaintexts:
+            size = this
+            count_max = min(SEGMENTS_MAX, BLOCK_MAX // (size + _GROWTH))
+        plaintexts.append(plaintext)
+    _seal_listed(session, plaintexts, blocks)
+    return blocks
+
+
+def sealed_size(packet: Packet) -> int:
+    """Bytes of the datagrams that PACKET becomes."""
+    how = None if packet.offload is None else tcp.plan_cut(packet.data, packet.offload)
+    if how is None:
+        return len(packet.data) + SEAL_OVERHEAD
+    return (how.count - 1) * (how.plain_size + _GROWTH) + how.last_plain_size + _GROWTH
+
+
+def _seal_listed(session: Session, plaintexts: list[memoryview], blocks: list[Block]) -> None:
+    if not plaintexts:
+        return
+    stride = len(plaintexts[0]) + _GROWTH
+    payload = bytearray((len(plaintexts) - 1) * stride + len(plaintexts[-1]) + _GROWTH)
+    counter = session.take(len(plaintexts))
+    session.seal_block(counter, reversed(plaintexts), payload, stride)
+    blocks.append(Block(counter, payload, stride))
+
+
+def _seal_super(session: Session, room: memoryview, how: tcp.TcpCut, blocks: list[Block]) -> None:
+    stride = how.plain_size + _GROWTH
+    most = min(SEGMENTS_MAX, BLOCK_MAX // stride)
+    counter = session.take(how.count)
+    plaintexts = tcp.cut(room, how)
+    place, left = len(blocks), how.count
+    size = how.last_plain_size + _GROWTH
+    while left:
+        # Sealed from the end on, as the segments come; what is full stands in front.
+        count = (left - 1) % most + 1
+        left -= count
+        payload = bytearray((count - 1) * stride + size)
+        session.seal_block(counter + left, islice(plaintexts, count), payload, stride)
+        blocks.insert(place, Block(counter + left, payload, stride))
+        size = stride
+
+
+def _one_segment(packet: Packet, how: tcp.TcpCut) -> memoryview:
+    return next(tcp.cut(packet.writable(), how))
+
+
+def _whole(packet: Packet) -> memoryview:
+    data, offload, kind = packet.data, packet.offload, KIND_IPV4
+    if offload is not None:
+        if (
+            packet.data[9] == PROTOCOL_UDP
+            and not is_fragment(packet.data)
+            and offload.checksum == CHECKSUM_FIELD[PROTOCOL_UDP]
+            and offload.transport == (packet.data[0] & 0x0F) * 4
+        ):
+            kind = KIND_PARTIAL
+        else:
+            packet = Packet(complete_checksum(data, offload))
+    room, size = packet.writable(), len(packet.data)
+    room[size] = kind
+    return room[: size + 1]

@@ -1,0 +1,112 @@
+"""Packets as the kernel hands them over when it may leave work undone.
+
+A packet of an application may come out of tun0 with its transport checksum only
+begun, and as a super-packet: many TCP segments under one header, that are still to
+be cut apart. Inside vipnet it stays so as long as possible.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from msgspec import Struct
+
+from vipnet.errors import WireError
+from vipnet.wire.datagram import BLOCK_MAX, SEAL_OVERHEAD, SEGMENTS_MAX
+from vipnet.wire.inner import PROTOCOL_TCP, PROTOCOL_UDP, is_fragment
+
+PACKET_MAX: Final = 65_535  # bytes; what an IPv4 length field can say
+TRAILER_MAX: Final = 122  # bytes: two headers of 60, their length, the kind
+
+# Where the checksum stands in the transport header (RFC 9293 section 3.1, RFC 768).
+CHECKSUM_FIELD: Final = {PROTOCOL_TCP: 16, PROTOCOL_UDP: 6}
+
+_TRANSPORT_MIN: Final = {PROTOCOL_TCP: 20, PROTOCOL_UDP: 8}  # bytes
+
+_HEADERS_MIN: Final = 40  # bytes, IPv4 and TCP
+_LINK_ROOM: Final = 400  # bytes
+
+_WORD = struct.Struct("!H")
+
+
+class Offload(Struct, frozen=True, gc=False):
+    """What is still to be done with a packet.
+
+    transport      where the transport header begins, bytes; the checksum covers what follows
+    checksum       where the checksum stands in it, bytes; it holds the sum of the pseudo header
+    segment_size   payload of each segment but the last, bytes; 0: one packet, nothing to cut
+    """
+
+    transport: int
+    checksum: int
+    segment_size: int = 0
+
+
+class Packet(Struct, frozen=True, gc=False):
+    """One IPv4 packet or super-packet from tun0.
+
+    data     the packet; a view is valid until the next read
+    offload  None: complete
+    room     the same memory and TRAILER_MAX bytes behind it, free to be overwritten
+    """
+
+    data: bytes | memoryview
+    offload: Offload | None = None
+    room: memoryview | None = None
+
+    def kept(self) -> Packet:
+        """A copy that outlives the next read."""
+        return Packet(bytes(self.data), self.offload)
+
+    def writable(self) -> memoryview:
+        """`room`, or a copy that has some."""
+        if self.room is not None:
+            return self.room
+        size = len(self.data)
+        copy = bytearray(size + TRAILER_MAX)
+        copy[:size] = self.data
+        return memoryview(copy)
+
+
+def super_packet_max(mtu: int) -> int:
+    """Bytes up to which super-packets of an interface with this MTU go out in one send.
+
+    Without it the largest would be one full send and one small rest. The kernel takes room for
+    link headers off (tcp_tso_autosize: 320 bytes and one), and rounds down to whole segments.
+    """
+    segments = min(SEGMENTS_MAX, BLOCK_MAX // (mtu + SEAL_OVERHEAD + 1))
+    return min(PACKET_MAX, max(segments * (mtu - _HEADERS_MIN), 0) + _LINK_ROOM)
+
+
+def sum16(data: bytes | bytearray | memoryview, begin: int = 0) -> int:
+    """The ones' complement sum of 16-bit words, folded, as a checksum field holds it begun (RFC 1071)."""
+    padded = bytes(data) + b"\0" if len(data) & 1 else data
+    # 2^16 is 1 modulo 65,535, so a number has the same remainder as the sum of its words.
+    total = (int.from_bytes(padded, "big") + begin) % 0xFFFF
+    return total or 0xFFFF
+
+
+def complete_checksum(packet: bytes | memoryview, offload: Offload) -> bytes:
+    """PACKET with the transport checksum that OFFLOAD says is only begun. It must lie inside."""
+    done = bytearray(packet)
+    # The field holds the sum of the pseudo header: it is summed with the rest.
+    checksum = ~sum16(done[offload.transport :]) & 0xFFFF
+    if offload.checksum == CHECKSUM_FIELD[PROTOCOL_UDP] and not checksum:
+        checksum = 0xFFFF  # 0 would say "none" (RFC 768)
+    _WORD.pack_into(done, offload.transport + offload.checksum, checksum)
+    return bytes(done)
+
+
+def begun_checksum(packet: bytes | memoryview) -> Offload:
+    """What is left to do for PACKET, a whole IPv4 packet, where all that is known is that something is.
+
+    Raise WireError when it has no transport checksum.
+    """
+    size, transport = len(packet), (packet[0] & 0x0F) * 4
+    protocol = packet[9]
+    if protocol not in CHECKSUM_FIELD or is_fragment(packet):
+        raise WireError(f"begun checksum: protocol {protocol}, or a fragment")
+    if size < transport + _TRANSPORT_MIN[protocol]:
+        raise WireError(f"begun checksum: {size - transport} bytes of protocol {protocol}")
+    return Offload(transport, CHECKSUM_FIELD[protocol])

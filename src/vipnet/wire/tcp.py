@@ -1,0 +1,254 @@
+"""TCP in the tunnel: super-packets cut into segments to be sealed, and put together again.
+
+    payload | IPv4 header | TCP header | length of both headers u8 | kind u8
+
+The headers are a trailer, so that a super-packet is sealed out of its own memory: each
+segment's trailer is written over the payload behind it, which has been sealed before.
+The receiver opens one segment behind the other, each over the last one's trailer, and
+the payloads abut. The length is there because payload could forge a header: where one
+begins must never be guessed.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+from msgspec import Struct
+
+from vipnet.errors import WireError
+from vipnet.wire.datagram import KIND_TCP
+from vipnet.wire.inner import IPV4_HEADER_MIN, PROTOCOL_TCP, is_fragment
+from vipnet.wire.offload import CHECKSUM_FIELD, PACKET_MAX, Offload, Packet, sum16
+
+HEADERS_MIN: Final = 40  # bytes: IPv4 and TCP without options
+HEADERS_MAX: Final = 120
+_TCP_MIN: Final = 20
+_TAIL: Final = 2  # bytes: length, kind
+
+_LENGTH_AT, _ID_AT, _IP_SUM_AT = 2, 4, 10  # in the IPv4 header
+_SEQUENCE_AT, _OFFSET_AT, _FLAGS_AT, _SUM_AT = 4, 12, 13, 16  # in the TCP header
+_FIN, _PSH, _ACK, _ECE, _CWR = 0x01, 0x08, 0x10, 0x40, 0x80
+_JOINABLE: Final = _FIN | _PSH | _ACK | _ECE | _CWR  # no SYN, RST, URG
+
+_u16, _u32 = struct.Struct("!H"), struct.Struct("!I")
+
+
+class TcpCut(Struct, frozen=True, gc=False):
+    """How a TCP packet is cut.
+
+    headers_size  bytes of both headers
+    segment_size  payload bytes of all segments but the last
+    count         segments
+    last_size     payload bytes of the last
+    """
+
+    headers_size: int
+    segment_size: int
+    count: int
+    last_size: int
+
+    @property
+    def plain_size(self) -> int:
+        """Bytes of plaintext of all segments but the last."""
+        return self.segment_size + self.headers_size + _TAIL
+
+    @property
+    def last_plain_size(self) -> int:
+        return self.last_size + self.headers_size + _TAIL
+
+
+def plan_cut(packet: bytes | memoryview, offload: Offload) -> TcpCut | None:
+    """How to cut PACKET; None when it is not a whole TCP packet whose checksum is begun."""
+    size = len(packet)
+    if size < HEADERS_MIN or packet[9] != PROTOCOL_TCP or is_fragment(packet):
+        return None
+    ip_size = (packet[0] & 0x0F) * 4
+    if (offload.transport, offload.checksum) != (ip_size, CHECKSUM_FIELD[PROTOCOL_TCP]):
+        return None
+    if ip_size < IPV4_HEADER_MIN or size < ip_size + _TCP_MIN:
+        return None
+    tcp_size = (packet[ip_size + _OFFSET_AT] >> 4) * 4
+    payload = size - ip_size - tcp_size
+    if tcp_size < _TCP_MIN or payload < 0:
+        return None
+    segment_size = offload.segment_size or payload
+    if payload <= segment_size:
+        return TcpCut(ip_size + tcp_size, payload, 1, payload)
+    count = -(-payload // segment_size)
+    return TcpCut(ip_size + tcp_size, segment_size, count, payload - (count - 1) * segment_size)
+
+
+class _Headers:
+    """Headers as they stand in trailers: of all that changes from segment to segment only those fields.
+
+    Both checksums are 0: the receiver computes what the kernel wants to see.
+    """
+
+    def __init__(self, headers: bytes | memoryview) -> None:
+        self.ip_size = (headers[0] & 0x0F) * 4
+        self._bytes = bytearray(headers)
+        self._bytes[_IP_SUM_AT : _IP_SUM_AT + 2] = bytes(2)
+        self._bytes[self.ip_size + _SUM_AT : self.ip_size + _SUM_AT + 2] = bytes(2)
+        (self.id,) = _u16.unpack_from(headers, _ID_AT)
+        (self.sequence,) = _u32.unpack_from(headers, self.ip_size + _SEQUENCE_AT)
+        self.flags = headers[self.ip_size + _FLAGS_AT]
+        # up to the length | id | up to the sequence number | it | the rest, and the tail
+        self.size = len(headers)
+        rest = self.size - self.ip_size - _SEQUENCE_AT - 4 + _TAIL
+        self.packed = struct.Struct(f"!{_ID_AT}sH{self.ip_size - 2}sI{rest}s")
+
+    def parts(self, size: int, flags: int) -> tuple[bytes, bytes, bytes]:
+        """What does not change while SIZE, the payload, and FLAGS are the same."""
+        headers, sequence_at = self._bytes, self.ip_size + _SEQUENCE_AT
+        _u16.pack_into(headers, _LENGTH_AT, self.size + size)
+        headers[self.ip_size + _FLAGS_AT] = flags
+        tail = bytes((self.size, KIND_TCP))
+        return (
+            bytes(headers[:_ID_AT]),
+            bytes(headers[_ID_AT + 2 : sequence_at]),
+            bytes(headers[sequence_at + 4 :]) + tail,
+        )
+
+    def whole(self, size: int, flags: int) -> bytes:
+        """Headers of one packet with SIZE bytes of payload; the TCP checksum is begun (pseudo header)."""
+        headers, ip_size = bytearray(self._bytes), self.ip_size
+        _u16.pack_into(headers, _LENGTH_AT, self.size + size)
+        headers[ip_size + _FLAGS_AT] = flags
+        _u16.pack_into(headers, _IP_SUM_AT, ~sum16(headers[:ip_size]) & 0xFFFF)
+        begun = sum16(headers[12:20], PROTOCOL_TCP + self.size - ip_size + size)
+        _u16.pack_into(headers, ip_size + _SUM_AT, begun)
+        return bytes(headers)
+
+
+def cut(room: memoryview, how: TcpCut) -> Iterator[memoryview]:
+    """The segments' plaintexts, the *last first*, each valid until the next.
+
+    ROOM holds the packet and TRAILER_MAX bytes more; it is overwritten.
+    PSH and FIN go with the last segment only, CWR with the first (RFC 3168 section 6.1.2).
+    """
+    headers = _Headers(room[: how.headers_size])
+    last, size, flags = how.count - 1, how.segment_size, headers.flags
+    pack_into, base_id, base_sequence = headers.packed.pack_into, headers.id, headers.sequence
+    trailer_size = how.headers_size + _TAIL
+    end = how.headers_size + last * size + how.last_size
+    start = end - how.last_size
+    before, between, behind = headers.parts(how.last_size, flags & ~_CWR if last else flags)
+    for number in range(last, -1, -1):
+        if number == last - 1:
+            before, between, behind = headers.parts(size, flags & ~(_FIN | _PSH | _CWR))
+        if number == 0 < last:
+            before, between, behind = headers.parts(size, flags & ~(_FIN | _PSH))
+        sequence = (base_sequence + number * size) & 0xFFFFFFFF
+        pack_into(room, end, before, (base_id + number) & 0xFFFF, between, sequence, behind)
+        yield room[start : end + trailer_size]
+        start, end = start - size, start
+
+
+class TcpRun:
+    """Segments that were opened one behind the other, while each goes on where the last ended.
+
+    trailer  of the first segment: headers, length, kind
+
+    Raise WireError when the trailer does not hold the headers of one such TCP segment.
+    """
+
+    __slots__ = ("_headers", "_last_flags", "_next", "closed", "count", "segment_size", "size")
+
+    def __init__(self, trailer: bytes, payload_size: int) -> None:
+        _check(trailer, payload_size)
+        self._headers = headers = _Headers(trailer[:-_TAIL])
+        self.segment_size = self.size = payload_size  # bytes of payload: of the first, of all
+        self.count = 1
+        self._last_flags = headers.flags
+        # What every further segment but the last looks like, except for its numbers.
+        self._next = headers.parts(payload_size, headers.flags & ~_CWR)
+        self.closed = not payload_size or bool(headers.flags & ~(_ACK | _ECE | _CWR))
+
+    def add(self, trailer: bytes, payload_size: int) -> bool:
+        """Whether the segment with this TRAILER goes on where the last one ended; if so it is taken in."""
+        if self.closed:
+            return False
+        headers, count = self._headers, self.count
+        before, between, behind = self._next
+        sequence = (headers.sequence + self.size) & 0xFFFFFFFF
+        identification = (headers.id + count) & 0xFFFF
+        size = self.size + payload_size
+        if trailer != headers.packed.pack(before, identification, between, sequence, behind) or (
+            payload_size != self.segment_size
+        ):
+            if not 0 < payload_size <= self.segment_size or len(trailer) != headers.size + _TAIL:
+                return False
+            flags = trailer[headers.ip_size + _FLAGS_AT]
+            if flags & ~(_FIN | _PSH) != headers.flags & ~_CWR:
+                return False
+            before, between, behind = headers.parts(payload_size, flags)
+            if trailer != headers.packed.pack(before, identification, between, sequence, behind):
+                return False
+            if headers.size + size > PACKET_MAX:
+                return False
+            self._last_flags, self.closed = flags, True
+        elif headers.size + size > PACKET_MAX:
+            return False
+        self.size, self.count = size, count + 1
+        return True
+
+    def further(self) -> Iterator[bytes]:
+        """Trailers of the segments that would come next, but for a last one: extend() by those that did."""
+        if self.closed:
+            return
+        headers, (before, between, behind) = self._headers, self._next
+        pack, step = headers.packed.pack, self.segment_size
+        identification, sequence = headers.id + self.count, headers.sequence + self.size
+        for _ in range((PACKET_MAX - headers.size - self.size) // step):
+            yield pack(before, identification & 0xFFFF, between, sequence & 0xFFFFFFFF, behind)
+            identification += 1
+            sequence += step
+
+    def extend(self, count: int) -> None:
+        """Take in COUNT segments that further() foretold."""
+        self.count += count
+        self.size += count * self.segment_size
+
+    def finish(self, buffer: memoryview, start: int) -> Packet:
+        """Write the headers in front of the payloads, which begin at START; at least HEADERS_MAX are free."""
+        headers = self._headers
+        first, end = start - headers.size, start + self.size
+        buffer[first:start] = headers.whole(self.size, headers.flags | self._last_flags)
+        segment_size = self.segment_size if self.count > 1 else 0
+        return Packet(buffer[first:end], Offload(headers.ip_size, _SUM_AT, segment_size))
+
+
+def first_segment(packet: Packet) -> Packet:
+    """A copy of PACKET, whole TCP, or of what its first segment would be."""
+    how = None if packet.offload is None else plan_cut(packet.data, packet.offload)
+    if how is None or how.count == 1 or packet.offload is None:
+        return packet.kept()
+    headers = _Headers(packet.data[: how.headers_size])
+    payload = packet.data[how.headers_size : how.headers_size + how.segment_size]
+    whole = headers.whole(how.segment_size, headers.flags & ~(_FIN | _PSH))
+    return Packet(whole + bytes(payload), Offload(headers.ip_size, _SUM_AT))
+
+
+def trailer_size(plaintext_tail: int) -> int:
+    """Bytes of the trailer whose length byte is PLAINTEXT_TAIL. Raise WireError when there is none such."""
+    if not HEADERS_MIN <= plaintext_tail <= HEADERS_MAX:
+        raise WireError(f"TCP trailer: headers of {plaintext_tail} bytes")
+    return plaintext_tail + _TAIL
+
+
+def _check(trailer: bytes, payload_size: int) -> None:
+    """Raise WireError unless TRAILER holds the headers of a TCP segment with PAYLOAD_SIZE bytes."""
+    headers_size = len(trailer) - _TAIL
+    ip_size = (trailer[0] & 0x0F) * 4
+    if trailer[0] >> 4 != 4 or ip_size < IPV4_HEADER_MIN or ip_size + _TCP_MIN > headers_size:
+        raise WireError("TCP trailer: no IPv4 header")
+    tcp_size = (trailer[ip_size + _OFFSET_AT] >> 4) * 4
+    if tcp_size < _TCP_MIN or ip_size + tcp_size != headers_size:
+        raise WireError(f"TCP trailer: {headers_size} bytes, headers of {ip_size} and {tcp_size}")
+    if trailer[9] != PROTOCOL_TCP or is_fragment(trailer):
+        raise WireError("TCP trailer: another protocol, or a fragment")
+    (length,) = _u16.unpack_from(trailer, _LENGTH_AT)
+    if length != headers_size + payload_size:
+        raise WireError(f"TCP trailer: {headers_size + payload_size} bytes, its header says {length}")

@@ -1,0 +1,48 @@
+"""What a tun device says of a packet besides the packet: struct virtio_net_hdr (linux/virtio_net.h)."""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from vipnet.wire.inner import PROTOCOL_TCP
+from vipnet.wire.offload import CHECKSUM_FIELD, Offload
+
+# flags, gso_type, hdr_len, gso_size, csum_start, csum_offset: the machine's own byte order
+_HEADER = struct.Struct("=BBHHHH")
+HEADER_SIZE: Final = _HEADER.size  # 10 bytes
+COMPLETE: Final = bytes(HEADER_SIZE)  # nothing is left to do
+
+_NEEDS_CSUM: Final = 1
+_GSO_NONE, _GSO_TCPV4, _GSO_ECN = 0, 1, 0x80
+
+_CWR: Final = 0x80
+_FLAGS_AT: Final = 13  # in the TCP header
+
+
+def decode(buffer: bytes | bytearray | memoryview, at: int = 0) -> Offload | None:
+    """What is left to do with the packet behind the header AT. Raise ValueError when it was not asked for."""
+    flags, gso_type, _, gso_size, start, offset = _HEADER.unpack_from(buffer, at)
+    if not flags & _NEEDS_CSUM:
+        if gso_type != _GSO_NONE:
+            raise ValueError(f"GSO type {gso_type} without a checksum to complete")
+        return None
+    kind = gso_type & ~_GSO_ECN
+    if kind == _GSO_NONE:
+        return Offload(start, offset)
+    if kind != _GSO_TCPV4 or not gso_size:
+        raise ValueError(f"GSO type {gso_type}, segments of {gso_size}")
+    return Offload(start, offset, gso_size)
+
+
+def encode(packet: bytes | memoryview, offload: Offload | None) -> bytes:
+    """The header that goes before PACKET."""
+    if offload is None:
+        return COMPLETE
+    start, checksum, size = offload.transport, offload.checksum, offload.segment_size
+    if not size:
+        return _HEADER.pack(_NEEDS_CSUM, _GSO_NONE, 0, 0, start, checksum)
+    assert checksum == CHECKSUM_FIELD[PROTOCOL_TCP]  # noqa: S101 - nothing else is joined
+    kind = _GSO_TCPV4 | (_GSO_ECN if packet[start + _FLAGS_AT] & _CWR else 0)
+    headers_size = start + (packet[start + 12] >> 4) * 4
+    return _HEADER.pack(_NEEDS_CSUM, kind, headers_size, size, start, checksum)

@@ -1,0 +1,251 @@
+"""Packets through seal and open, by the batch: they come out as they went in, and nothing else comes out."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.core.test_session import KEYS, make
+from tests.wire.test_tcp import ACK, A, B, offload_of, tcp
+
+from vipnet.core.opening import Opened, Opener, buffer_size
+from vipnet.core.sealing import seal, sealed_size
+from vipnet.core.session import Session
+from vipnet.crypto.transport import Cipher, OpeningKey, SealingKey
+from vipnet.errors import CryptoError, ProtocolError, WireError
+from vipnet.wire.datagram import BLOCK_MAX, KIND_CONTROL, KIND_IPV4, KIND_PARTIAL, KIND_TCP, SEGMENTS_MAX
+from vipnet.wire.offload import TRAILER_MAX, Offload, Packet, complete_checksum
+
+
+def udp(body: bytes, protocol: int = 17) -> bytes:
+    size = (28 + len(body)).to_bytes(2, "big")
+    header = b"\x45\0" + size + bytes(5) + bytes((protocol, 0, 0)) + A + B
+    return header + b"\0\1\0\2" + (8 + len(body)).to_bytes(2, "big") + b"\x12\x34" + body
+
+
+def opened(session: Session, data: bytes | bytearray, stride: int) -> Opened:
+    opener = Opener(session, memoryview(bytearray(buffer_size(len(data), stride))))
+    opener.open(memoryview(data), stride)
+    return opener.opened
+
+
+def sessions() -> tuple[Session, Session]:
+    """The two ends of one; the second's index is the first's remote one."""
+    return make(ours=True, index=1), make(ours=False, index=101)
+
+
+def through(packets: list[Packet], sender: Session, receiver: Session) -> tuple[list[Packet], int]:
+    """What the receiver gets, and how many bytes were sent for it."""
+    received: list[Packet] = []
+    size = 0
+    for block in seal(sender, packets):
+        assert len(block.payload) <= BLOCK_MAX
+        assert len(block.payload) <= block.segment_size * SEGMENTS_MAX
+        size += len(block.payload)
+        result = opened(receiver, block.payload, block.segment_size)
+        assert result.errors == []
+        received += [packet.kept() for packet in result.packets]
+    return received, size
+
+
+def in_room(packet: bytes, offload: Offload | None) -> Packet:
+    """As tun0 hands it over: the memory behind it holds something else."""
+    memory = memoryview(bytearray(packet + b"\xaa" * TRAILER_MAX))
+    return Packet(memory[: len(packet)], offload, memory)
+
+
+@st.composite
+def packets_of(draw: st.DrawFn) -> tuple[bytes, Offload | None]:
+    size = int(2 ** draw(st.floats(0, 15.9)))
+    body = Random(size).randbytes(size)
+    match draw(st.sampled_from(["tcp", "super", "udp", "partial", "other"])):
+        case "tcp":
+            packet = tcp(body[:1380], sequence=draw(st.integers(0, 2**32 - 1)))
+            return packet, offload_of(packet)
+        case "super":
+            packet = tcp(body, flags=draw(st.sampled_from([ACK, ACK | 8, ACK | 0x80])), options=bytes(12))
+            return packet, offload_of(packet, draw(st.sampled_from([1, 100, 1368])) if size < 5000 else 1368)
+        case "udp":
+            return udp(body), None
+        case "partial":
+            return udp(body), Offload(20, 6)
+        case _:
+            return udp(body, protocol=47), None
+
+
+@settings(deadline=None)
+@given(st.lists(packets_of(), max_size=12), st.booleans())
+def test_what_goes_in_comes_out_in_its_order(packets: list[tuple[bytes, Offload | None]], room: bool) -> None:
+    sender, receiver = sessions()
+    made = [in_room(*one) if room else Packet(*one) for one in packets]
+    sizes = [sealed_size(packet) for packet in made]
+    received, sealed = through(made, sender, receiver)
+    assert sealed == sum(sizes)
+    left = iter(received)
+    for data, offload in packets:
+        packet = next(left)
+        if offload is None or offload.segment_size == 0 or packet.data == data:
+            assert (packet.data, packet.offload) == (data, expected(data, offload))
+            continue
+        # More than one send can take: it comes in pieces.
+        headers_size = 20 + (data[32] >> 4) * 4
+        carried = bytes(packet.data[headers_size:])
+        while len(carried) < len(data) - headers_size:
+            carried += next(left).data[headers_size:]
+        assert carried == data[headers_size:]
+    assert next(left, None) is None
+    assert receiver.window.report(64) == (sender.sent - 1, sender.sent - 1, ()) or not packets
+
+
+def expected(data: bytes, offload: Offload | None) -> Offload | None:
+    """One segment is no super-packet."""
+    if offload is None or data[9] != 6 or len(data) - 20 - (data[32] >> 4) * 4 > offload.segment_size:
+        return offload
+    return Offload(offload.transport, offload.checksum)
+
+
+def test_a_super_packet_is_one_send_and_one_packet() -> None:
+    sender, receiver = sessions()
+    packet = tcp(Random(1).randbytes(45 * 1368), options=bytes(12))
+    (block,) = seal(sender, [in_room(packet, offload_of(packet, 1368))])
+    assert (len(block.payload), block.segment_size, sender.sent) == (45 * 1450, 1450, 45)
+    result = opened(receiver, block.payload, block.segment_size)
+    (received,) = result.packets
+    assert received.data == packet
+    assert received.offload == offload_of(packet, 1368)
+    assert (result.count, result.size, result.top) == (45, len(block.payload), 44)
+
+
+def test_the_largest_super_packet_takes_two_sends() -> None:
+    sender, receiver = sessions()
+    packet = tcp(Random(2).randbytes(47 * 1368), options=bytes(12))
+    first, second = seal(sender, [in_room(packet, offload_of(packet, 1368))])
+    assert (first.counter, second.counter, sender.sent) == (0, 45, 47)
+    received = [opened(receiver, block.payload, block.segment_size).packets[0] for block in (first, second)]
+    assert b"".join(bytes(one.data[52:]) for one in received) == packet[52:]
+
+
+def test_equal_packets_share_a_send_and_a_smaller_one_ends_it() -> None:
+    sender, _ = sessions()
+    packets = [Packet(udp(bytes(size))) for size in (100, 100, 100, 60, 100, 200)]
+    assert [(block.counter, block.segment_size) for block in seal(sender, packets)] == [
+        (0, 157),
+        (4, 157),
+        (5, 257),
+    ]
+    many = seal(sender, [Packet(udp(b"x"))] * 200)
+    assert [len(block.payload) // block.segment_size for block in many] == [64, 64, 64, 8]
+
+
+def test_a_checksum_that_nobody_else_could_complete_is_completed_before() -> None:
+    sender, receiver = sessions()
+    packet = udp(b"body", protocol=136)
+    (received,), _ = through([Packet(packet, Offload(20, 6))], sender, receiver)
+    assert (received.data, received.offload) == (complete_checksum(packet, Offload(20, 6)), None)
+
+
+@given(st.data())
+@settings(deadline=None)
+def test_of_a_forged_block_only_true_datagrams_come_out(data: st.DataObject) -> None:
+    """Any byte changed, any truncation: the rest is opened, and of the forged one no byte is seen."""
+    sender, receiver = sessions()
+    payload = Random(3).randbytes(10 * 100)
+    packet = tcp(payload)
+    (block,) = seal(sender, [Packet(packet, offload_of(packet, 100))])
+    forged = bytearray(block.payload)
+    at = data.draw(st.integers(0, len(forged) - 1))
+    forged[at] ^= data.draw(st.integers(1, 255))
+    forged = forged[: data.draw(st.integers(at + 1, len(forged)))]
+    memory = bytearray(buffer_size(len(forged), block.segment_size))
+    opener = Opener(receiver, memoryview(memory))
+    view = memoryview(forged)
+    while view:
+        consumed = opener.open(view, block.segment_size)
+        view = view[max(consumed, block.segment_size) :]  # the node has counted an index that is not ours
+    for piece in opener.opened.packets:
+        size = len(piece.data) - 40
+        start = int.from_bytes(piece.data[24:28], "big") - 1
+        assert piece.data[40:] == payload[start : start + size]
+    bad = at // block.segment_size
+    assert payload[bad * 100 : bad * 100 + 100] not in memory
+    assert receiver.window.is_fresh(bad)
+    assert all(isinstance(error, CryptoError | WireError | ProtocolError) for error in opener.opened.errors)
+
+
+def test_each_datagram_opens_once_also_in_blocks() -> None:
+    sender, receiver = sessions()
+    packet = tcp(bytes(1000))
+    (block,) = seal(sender, [Packet(packet, offload_of(packet, 100))])
+    stride = block.segment_size
+    third = bytes(block.payload[2 * stride : 3 * stride])
+    assert opened(receiver, third, stride).count == 1
+    again = opened(receiver, block.payload, stride)
+    assert (again.count, len(again.packets)) == (9, 2)
+    assert [str(error) for error in again.errors] == ["replayed or too old datagram"]
+    assert opened(receiver, block.payload, stride).count == 0
+
+
+@given(st.permutations(range(8)))
+def test_any_order_brings_the_same_bytes(order: list[int]) -> None:
+    sender, receiver = sessions()
+    payload = Random(4).randbytes(800)
+    packet = tcp(payload)
+    (block,) = seal(sender, [Packet(packet, offload_of(packet, 100))])
+    stride = block.segment_size
+    mixed = b"".join(bytes(block.payload[n * stride : (n + 1) * stride]) for n in order)
+    result = opened(receiver, mixed, stride)
+    pieces = {int.from_bytes(one.data[24:28], "big"): bytes(one.data[40:]) for one in result.packets}
+    assert b"".join(pieces[at] for at in sorted(pieces)) == payload
+    assert result.errors == []
+    assert receiver.window.report(64) == (7, 7, ())
+
+
+@pytest.mark.parametrize("kind", [KIND_IPV4, KIND_PARTIAL, KIND_TCP, 77])
+@given(body=st.binary(max_size=200))
+def test_a_peer_that_seals_garbage_is_refused(kind: int, body: bytes) -> None:
+    sender, receiver = sessions()
+    result = opened(receiver, sender.seal(body, kind), 10_000)
+    assert result.packets == []
+    assert result.count == 1
+    assert bool(result.unknown) is (kind == 77)
+    assert [type(error) for error in result.errors] == ([] if kind == 77 else [WireError])
+
+
+def test_messages_and_packets_may_come_together() -> None:
+    sender, receiver = sessions()
+    first, second = tcp(b"1" * 100), tcp(b"2" * 100, sequence=101, identification=8)
+    (one,) = seal(sender, [Packet(first, offload_of(first))])
+    message = sender.seal(bytes(len(one.payload) - 29), KIND_CONTROL)
+    (other,) = seal(sender, [Packet(second, offload_of(second))])
+    result = opened(receiver, bytes(one.payload) + message + bytes(other.payload), one.segment_size)
+    assert [packet.data for packet in result.packets] == [first, second]
+    assert result.messages == [bytes(len(one.payload) - 29)]
+
+
+def test_datagrams_of_another_session_are_left_for_it() -> None:
+    sender, receiver = sessions()
+    payload = sender.seal(udp(b"x"), KIND_IPV4)
+    opener = Opener(receiver, memoryview(bytearray(buffer_size(3 * len(payload), len(payload)))))
+    foreign = b"\0\0\0\7" + payload[4:]
+    assert opener.open(memoryview(payload + foreign + payload), len(payload)) == len(payload)
+
+
+@pytest.mark.parametrize("cipher", list(Cipher))
+def test_blocks_are_what_single_datagrams_would_be(cipher: Cipher) -> None:
+    """The plain way is the oracle, with either cipher."""
+    key = SealingKey(KEYS[0], cipher)
+    plaintexts = [bytes([number]) * 50 for number in range(5)] + [b"short"]
+    out = bytearray(5 * 78 + 33)
+    key.seal_last_first(9, 100, map(memoryview, reversed(plaintexts)), memoryview(out), 78)
+    assert out == b"".join(key.seal(9, 100 + n, plaintext) for n, plaintext in enumerate(plaintexts))
+    opening = OpeningKey(KEYS[0], cipher)
+    into = memoryview(bytearray(50))
+    opening.open_into(memoryview(out)[78:156], into)
+    assert into == plaintexts[1]
+    forged = bytearray(out[78:156])
+    forged[20] ^= 1
+    with pytest.raises(CryptoError):
+        opening.open_into(memoryview(forged), into)
+    assert into == bytes(50), "what was not sealed is not left behind"
