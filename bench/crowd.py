@@ -17,6 +17,7 @@ late to read it does not count.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import math
 import os
@@ -180,10 +181,9 @@ class MemberHost:
             match output:
                 case Transmit():
                     # What the kernel refuses is lost, as on any network.
-                    try:
-                        self.sock.sendto(output.payload, (output.destination.host, output.destination.port))
-                    except OSError:
-                        continue
+                    with contextlib.suppress(OSError):
+                        for one in output.each():
+                            self.sock.sendto(one.payload, (one.destination.host, one.destination.port))
                 case Deliver():
                     self.echoes += 1
                 case LookupWanted():
