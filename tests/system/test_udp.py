@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 from collections.abc import Awaitable, Callable
@@ -345,3 +346,83 @@ def test_nothing_leaves_by_a_detour(is_ipv6: bool, rule: bool) -> None:
         else:
             space.ip("".join(f"route add {half} via {gateways[1]} dev eth1\n" for half in halves))
         assert space.call(inside) == [(0, 3), (3, 0)]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("last", [1, 700, 1450])
+def test_what_leaves_together_arrives_together(host: str, last: int) -> None:
+    async def main() -> None:
+        one, other = UdpSockets(0), UdpSockets(0)
+        payload = bytes(range(256)) * 1000
+        payload = payload[: 43 * 1450 + last]
+        assert one.send(payload, Locator(host, other.port), None, 1450) is None
+        received = await other.receive()
+        assert (bytes(received.payload), received.segment_size) == (payload, 1450)
+        assert other.receive_nowait() is None
+        await one.writable(Locator(host, other.port))
+        one.close()
+        other.close()
+
+    run(main)
+
+
+def test_a_link_too_narrow_for_a_segment_gets_fragments() -> None:
+    """UDP_SEGMENT refuses what does not fit the MTU; each datagram by itself may be fragmented."""
+
+    def send(sockets: UdpSockets, listener: socket.socket) -> None:
+        destination = Locator("192.0.2.2", 5847)
+        for turn in range(2):
+            payload = bytes([turn]) * (2 * 1450 + 9)
+            assert sockets.send(payload, destination, "192.0.2.1", 1450) is None
+            heard = [listener.recv(9999) for _ in range(3)]
+            assert heard == [payload[:1450], payload[1450:2900], payload[2900:]]
+        assert sockets._whole == {("192.0.2.2", 1450)}
+        assert sockets.send(bytes(2000), destination, None, 1000) is None
+        assert [len(listener.recv(9999)) for _ in range(2)] == [1000, 1000]
+        assert sockets._whole == {("192.0.2.2", 1450)}, "what fits is cut by the kernel"
+        sockets.use_interfaces({"192.0.2.1": socket.if_nametoindex("eth0")})
+        assert not sockets._whole, "another network may be wider"
+
+    def inside(listener: socket.socket) -> None:
+        with contextlib.closing(UdpSockets(5847)) as sockets:
+            send(sockets, listener)
+
+    with namespace() as space, namespace() as other:
+        veth(space, "eth0", other, "eth0")
+        for host, number in ((space, 1), (other, 2)):
+            host.ip(f"addr add 192.0.2.{number}/24 dev eth0\nlink set eth0 mtu 1280 up")
+        with other.call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as listener:
+            listener.bind(("", 5847))
+            listener.settimeout(BOUND_S)
+            space.call(lambda: inside(listener))
+
+
+def test_a_kernel_that_does_not_cut_is_helped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before Linux 4.18 there is no UDP_SEGMENT."""
+
+    async def main() -> None:
+        one, other = UdpSockets(0), UdpSockets(0)
+        monkeypatch.setattr(udp, "_UDP_SEGMENT", 0)  # nothing that UDP knows
+        destination = Locator("127.0.0.1", other.port)
+        for _ in range(2):
+            assert one.send(bytes(25), destination, None, 10) is None
+            assert [len((await next_datagram(other))[0]) for _ in range(3)] == [10, 10, 5]
+        one.close()
+        other.close()
+
+    run(main)
+
+
+def test_the_fake_passes_on_what_goes_together() -> None:
+    async def main() -> None:
+        wire = FakeWire()
+        places = Locator("192.0.2.1", 5847), Locator("192.0.2.2", 5847)
+        one, other = (FakeSockets(wire, place) for place in places)
+        sockets: DatagramSockets = one
+        assert sockets.send(bytes(25), places[1], None, 10) is None
+        received = await other.receive()
+        assert (len(received.payload), received.segment_size, received.source) == (25, 10, places[0])
+        assert other.receive_nowait() is None
+        await sockets.writable(places[1])
+
+    run(main)

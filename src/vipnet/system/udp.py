@@ -35,7 +35,7 @@ _SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
 _U16, _INT = struct.Struct("=H"), struct.Struct("=i")
 _CONTROL_BYTES: Final = socket.CMSG_SPACE(_INT.size)
 _NO_SEGMENTS: Final = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.EIO, errno.ENOPROTOOPT})
-_UNSEGMENTED_MAX: Final = 256
+_WHOLE_MAX: Final = 256
 
 _Control = list[tuple[int, int, bytes]]
 
@@ -91,7 +91,7 @@ class UdpSockets:
         self._turn = 0
         self._memory = memoryview(bytearray(_DATAGRAM_MAX))
         self._segments = True  # whether the kernel cuts what is sent
-        self._unsegmented: set[int] = set()  # sizes that it did not take: wider than the path
+        self._whole: set[tuple[str, int]] = set()  # destinations and sizes that it did not cut
         self.lost = 0  # datagrams from sources that no answer can reach
         try:
             self._add(_open_ipv4(port, dscp))
@@ -193,7 +193,7 @@ class UdpSockets:
             control = self._ancillary(source, destination)
             if segment_size is None or segment_size >= len(payload):
                 sock.sendmsg((payload,), control, 0, address)
-            elif segment_size in self._unsegmented or not self._segments:
+            elif not self._segments or (destination.host, segment_size) in self._whole:
                 return self._send_each(sock, payload, segment_size, control, address)
             else:
                 segment = (_SOL_UDP, _UDP_SEGMENT, _U16.pack(segment_size))
@@ -216,8 +216,10 @@ class UdpSockets:
         """The kernel does not cut this: the device cannot, or a piece does not fit into the path's MTU."""
         if error.errno in (errno.EIO, errno.ENOPROTOOPT):
             self._segments = False
-        elif len(self._unsegmented) < _UNSEGMENTED_MAX:
-            self._unsegmented.add(segment_size)
+        else:
+            if len(self._whole) >= _WHOLE_MAX:
+                self._whole.clear()
+            self._whole.add((address[0], segment_size))
         return self._send_each(sock, payload, segment_size, control, address)
 
     def _send_each(
@@ -249,6 +251,8 @@ class UdpSockets:
         self._indices, self._detours = dict(indices), frozenset(detours)
         self._controls.clear()
         self._past.clear()
+        self._whole.clear()  # another network may be wider
+        self._segments = True
 
     def _ancillary(self, source: str | None, destination: Locator) -> Sequence[tuple[int, int, bytes]]:
         if source is not None:
