@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import math
+from collections import deque
 from collections.abc import Collection, Mapping
 
 import trio
+from msgspec import structs
 
 from vipnet.system.udp import Received
 from vipnet.types import Locator
@@ -48,7 +50,10 @@ class FakeSockets:
 
     def __init__(self, wire: FakeWire, *locators: Locator) -> None:
         self._wire = wire
-        self._sender, self._receiver = trio.open_memory_channel[Received](math.inf)
+        self._arrived: deque[Received] = deque()
+        self._memory = bytearray()
+        self._news = trio.Event()
+        self._closed = False
         self.locators = locators
         self.indices: dict[str, int] = {}
 
@@ -62,14 +67,26 @@ class FakeSockets:
             del self._wire.sockets[locator]
         self._wire.sockets.update(dict.fromkeys(locators, self))
 
-    async def receive(self) -> Received:
-        return await self._receiver.receive()
+    async def readable(self) -> None:
+        await trio.lowlevel.checkpoint()
+        while not self._arrived:
+            if self._closed:
+                raise trio.ClosedResourceError
+            self._news = trio.Event()
+            await self._news.wait()
 
     def receive_nowait(self) -> Received | None:
-        try:
-            return self._receiver.receive_nowait()
-        except (trio.WouldBlock, trio.ClosedResourceError):
+        # As with the real ones, what was received before is not there any more.
+        self._memory[:] = bytes(len(self._memory))
+        if not self._arrived:
             return None
+        received = self._arrived.popleft()
+        self._memory = bytearray(received.payload)
+        return structs.replace(received, payload=memoryview(self._memory))
+
+    def _arrive(self, received: Received) -> None:
+        self._arrived.append(received)
+        self._news.set()
 
     async def writable(self, destination: Locator) -> None:
         await trio.lowlevel.checkpoint()
@@ -86,7 +103,7 @@ class FakeSockets:
             return OSError(errno.ENETUNREACH, "no address")
         if receiver := self._wire.sockets.get(destination):
             size = segment_size or max(len(payload), 1)
-            receiver._sender.send_nowait(Received(memoryview(bytes(payload)), size, own[0]))
+            receiver._arrive(Received(memoryview(bytes(payload)), size, own[0]))
         return None
 
     def use_interfaces(self, indices: Mapping[str, int], detours: Collection[str] = ()) -> None:
@@ -94,4 +111,5 @@ class FakeSockets:
 
     def close(self) -> None:
         self.locators = ()
-        self._receiver.close()
+        self._closed = True
+        self._news.set()

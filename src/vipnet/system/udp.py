@@ -51,7 +51,7 @@ class Received(Struct, frozen=True, gc=False):
 class DatagramSockets(Protocol):
     """What the daemon needs of the network; tests have one in memory."""
 
-    async def receive(self) -> Received: ...
+    async def readable(self) -> None: ...
 
     def receive_nowait(self) -> Received | None: ...
 
@@ -107,23 +107,21 @@ class UdpSockets:
         self._sockets[sock.family == socket.AF_INET6] = sock
         self._ready.register(sock, select.EPOLLIN)
 
-    async def receive(self) -> Received:
-        """Return the next datagrams; the view is valid until the next call.
+    async def readable(self) -> None:
+        """Wait until receive_nowait() may have something.
 
         Raise trio.ClosedResourceError after close().
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        while True:
-            if received := self.receive_nowait():
-                # Let others run, but do not lose the datagrams to a cancellation.
-                await trio.lowlevel.cancel_shielded_checkpoint()
-                return received
-            if self._ready.closed:
-                raise trio.ClosedResourceError
-            await trio.lowlevel.wait_readable(self._ready.fileno())
+        if self._ready.closed:
+            raise trio.ClosedResourceError
+        await trio.lowlevel.wait_readable(self._ready.fileno())
 
     def receive_nowait(self) -> Received | None:
-        """What is there already, None when nothing is."""
+        """What is there already, None when nothing is.
+
+        The view is valid until the next call, whoever makes it: use it before anything else runs.
+        """
         for sock in self._in_turn():
             if received := self._receive_from(sock):
                 return received
