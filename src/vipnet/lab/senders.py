@@ -114,7 +114,7 @@ class TcpSender(Sender):
     ) -> None:
         super().__init__(settings, run, case)
         self.message_bytes = message_bytes
-        self._waiting = b""
+        self._waiting = bytearray()
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self._sock = socket.socket(family, socket.SOCK_STREAM)
         self._sock.settimeout(_CONNECT_S)
@@ -128,7 +128,7 @@ class TcpSender(Sender):
             taken = self._sock.send(self._waiting)
         except BlockingIOError:
             return
-        self._waiting = self._waiting[taken:]
+        del self._waiting[:taken]
 
     def stop(self) -> None:
         try:
