@@ -16,6 +16,7 @@ from vipnet.core.session import Session
 from vipnet.crypto.transport import Cipher, OpeningKey, SealingKey
 from vipnet.errors import CryptoError, ProtocolError, WireError
 from vipnet.wire.datagram import BLOCK_MAX, KIND_CONTROL, KIND_IPV4, KIND_PARTIAL, KIND_TCP, SEGMENTS_MAX
+from vipnet.wire.inner import is_whole
 from vipnet.wire.offload import TRAILER_MAX, Offload, Packet, complete_checksum
 
 
@@ -200,6 +201,64 @@ def test_any_order_brings_the_same_bytes(order: list[int]) -> None:
     assert b"".join(pieces[at] for at in sorted(pieces)) == payload
     assert result.errors == []
     assert receiver.window.report(64) == (7, 7, ())
+
+
+@settings(deadline=None)
+@given(st.integers(1, 1500), st.integers(0, 1200), st.integers(1, 3))
+def test_a_datagram_size_that_lies_opens_only_what_is_true(stride: int, cut_off: int, copies: int) -> None:
+    """Wherever the kernel, or a driver, says that datagrams begin: only whole true ones open, each once."""
+    sender, receiver = sessions()
+    payload = Random(5).randbytes(1000)
+    packet = tcp(payload)
+    (block,) = seal(sender, [Packet(packet, offload_of(packet, 100))])
+    data = (bytes(block.payload) * copies)[cut_off:]
+    memory = bytearray(buffer_size(len(data), stride) + 64)
+    opener = Opener(receiver, memoryview(memory)[:-64])
+    view = memoryview(data)
+    while view:
+        view = view[max(opener.open(view, stride), stride) :]
+    found = [bytes(one.data[40:]) for one in opener.opened.packets]
+    pieces = {payload[at : at + 100] for at in range(0, 1000, 100)}
+    whole = [piece[at : at + 100] for piece in found for at in range(0, len(piece), 100)]
+    assert pieces.issuperset(whole)
+    assert len(set(whole)) == len(whole) == opener.opened.count
+    assert memory[-64:] == bytes(64)
+    if stride == block.segment_size and not cut_off:
+        assert b"".join(found) == payload
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_trailers_that_lie_never_bring_bytes_of_elsewhere(data: st.DataObject) -> None:
+    """A peer that holds the keys seals what it likes: out come whole packets of its own bytes, or nothing."""
+    sender, receiver = sessions()
+    size = data.draw(st.integers(0, 200))
+    bodies, plaintexts = [], []
+    for number in range(data.draw(st.integers(1, 8))):
+        body = Random(number).randbytes(size)
+        segment = tcp(body, sequence=1 + number * size, identification=7 + number)
+        trailer = bytearray(segment[:40] + bytes([40]))
+        for _ in range(data.draw(st.integers(0, 2))):
+            trailer[data.draw(st.integers(0, 40))] = data.draw(st.integers(0, 255))
+        bodies.append(body)
+        plaintexts.append(body + bytes(trailer))
+    block = b"".join(sender.seal(plaintext, KIND_TCP) for plaintext in plaintexts)
+    stride = len(block) // len(plaintexts)
+    memory = bytearray(b"\xee" * (buffer_size(len(block), stride) + 64))
+    opener = Opener(receiver, memoryview(memory)[:-64])
+    assert opener.open(memoryview(block), stride) == len(block)
+    assert opener.opened.count == len(plaintexts)
+    said = b"".join(plaintexts)
+    for packet in opener.opened.packets:
+        assert is_whole(packet.data)
+        headers_size = (packet.data[0] & 15) * 4
+        headers_size += (packet.data[headers_size + 12] >> 4) * 4
+        carried = bytes(packet.data[headers_size:])
+        step = packet.offload.segment_size if packet.offload else 0
+        for at in range(0, len(carried), step or len(carried) or 1):
+            assert carried[at : at + (step or len(carried))] in said
+    assert memory[-64:] == b"\xee" * 64
+    assert all(isinstance(error, WireError) for error in opener.opened.errors)
 
 
 @pytest.mark.parametrize("kind", [KIND_IPV4, KIND_PARTIAL, KIND_TCP, 77])

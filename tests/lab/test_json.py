@@ -12,7 +12,7 @@ from tests.lab.labs import VIPNET, Lab, run, running_lab, wait_until
 from tests.schema import hold, validator
 from tests.support import need_root
 
-_PEER = "name token local_token state trust locator srtt_ms lease_s rx_bytes tx_bytes last_move"
+_PEER = "name token local_token state trust locator srtt_ms lease_s heard_s rx_bytes tx_bytes last_move"
 _FIGURES = (
     "udp.switch_ms udp.lost udp.duplicated udp.sent udp.by_direction.mover_sends "
     "udp.by_direction.mover_receives tcp.switch_ms tcp.alive ping.lost ping.sent"
@@ -27,7 +27,8 @@ def below(table: str, keys: str) -> str:
 # value of a table. Written from the documented formats: the schemas are held against this too.
 PROMISED = {
     "status": (
-        "name state version tun.interface tun.token tun.subnet tun.mtu locators dns.listen dns.hook "
+        "name state version tun.interface tun.token tun.subnet tun.mtu offloads.tun offloads.udp_send "
+        "offloads.udp_receive locators dns.listen dns.hook "
         "publish.provider publish.state publish.address publish.error peers counters.token_refused "
         + below("peers[]", _PEER)
     ),

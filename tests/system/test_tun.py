@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import errno
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 import dpkt
 import pytest
@@ -13,10 +17,12 @@ import trio
 from tests.fakes import FakeTun
 from tests.netns import Namespace, namespace
 from tests.support import need
+from tests.wire.test_tcp import offload_of, tcp
 
 from vipnet.errors import HostError
 from vipnet.system.tun import PacketDevice, TunDevice
 from vipnet.wire.offload import Packet, complete_checksum
+from vipnet.wire.tcp import complete
 
 BOUND_S = 10.0
 
@@ -34,7 +40,7 @@ def udp(source: str, destination: str, payload: bytes) -> bytes:
     )
 
 
-def complete(packets: list[Packet]) -> bytes:
+def whole(packets: list[Packet]) -> bytes:
     """The one packet that came, with its checksum."""
     (packet,) = packets
     return bytes(packet.data) if packet.offload is None else complete_checksum(packet.data, packet.offload)
@@ -48,7 +54,7 @@ def test_packets_go_both_ways() -> None:
         with application, trio.fail_after(BOUND_S):
             await application.bind(("240.0.0.1", 2000))
             await application.sendto(b"out", ("240.0.0.2", 1000))
-            heard = dpkt.ip.IP(complete(await device.receive()))
+            heard = dpkt.ip.IP(whole(await device.receive()))
             assert (heard.src, heard.dst, bytes(heard.data.data)) == (b"\xf0\0\0\1", b"\xf0\0\0\2", b"out")
             packet = udp("240.0.0.2", "240.0.0.1", b"in")
             for form in (packet, memoryview(packet)):
@@ -56,6 +62,56 @@ def test_packets_go_both_ways() -> None:
                 assert await application.recvfrom(99) == (b"in", ("240.0.0.2", 1000))
             assert not device.send(b"\xff is no version of IP")
             assert not device.send(b"")
+        device.close()
+
+    with namespace() as space:
+        space.call(lambda: trio.run(main, space))
+
+
+def refusing(make: Callable[..., object], **arguments: Any) -> object:
+    """A kernel that does not like IFF_VNET_HDR."""
+    if arguments["flags"] & pytun.IFF_VNET_HDR:
+        raise pytun.Error(errno.EINVAL, "Invalid argument")
+    return make(**arguments)
+
+
+def ignoring(make: Callable[..., object], **arguments: Any) -> object:
+    """A kernel that has never heard of it."""
+    return make(**{**arguments, "flags": arguments["flags"] & ~pytun.IFF_VNET_HDR})
+
+
+@pytest.mark.parametrize("kernel", [None, refusing, ignoring])
+def test_without_offloads_packets_are_complete(
+    kernel: Callable[..., object] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By configuration, and where the kernel has none: out and in, a super-packet too."""
+    if kernel is not None:
+        monkeypatch.setattr(pytun, "TunTapDevice", partial(kernel, pytun.TunTapDevice))
+
+    async def main(space: Namespace) -> None:
+        device = TunDevice("tun7", 1400, offloads=kernel is not None)
+        assert not device.offloads
+        space.ip("addr add 240.0.0.2/32 dev tun7\nroute add 240.0.0.0/4 dev tun7")
+        application = trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM)
+        wire = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))  # ETH_P_IP
+        with application, wire, trio.fail_after(BOUND_S):
+            await application.sendto(b"out", ("240.0.0.1", 1000))
+            (packet,) = await device.receive()
+            heard = dpkt.ip.IP(packet.data)
+            assert (packet.offload, bytes(heard.data.data)) == (None, b"out")
+            sum_said, heard.data.sum, heard.sum = heard.data.sum, 0, 0
+            assert dpkt.ip.IP(bytes(heard)).data.sum == sum_said
+
+            wire.bind(("tun7", 0x0800))
+            wire.settimeout(BOUND_S)
+            joined = tcp(bytes(range(256)) * 10)
+            left = offload_of(joined, 1000)
+            for form in (joined, memoryview(joined)):
+                assert device.send(form, left)
+                assert [wire.recv(9999) for _ in range(3)] == list(complete(joined, left))
+            assert device.send(udp("240.0.0.1", "240.0.0.2", b"in"))
+            assert wire.recv(9999).endswith(b"in")
+            assert not device.send(b"\xff is no version of IP")
         device.close()
 
     with namespace() as space:
@@ -119,7 +175,7 @@ def test_a_cancelled_receive_loses_nothing() -> None:
                 scope.cancel()
                 await device.receive()
             assert scope.cancelled_caught
-            assert complete(await device.receive()).endswith(b"kept")
+            assert whole(await device.receive()).endswith(b"kept")
         device.close()
 
     with namespace() as space:

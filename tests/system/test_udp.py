@@ -420,6 +420,51 @@ def test_a_kernel_that_does_not_cut_is_helped(monkeypatch: pytest.MonkeyPatch) -
     run(main)
 
 
+def test_without_offloads_every_datagram_is_alone() -> None:
+    async def main() -> None:
+        one, other = UdpSockets(0, offloads=False), UdpSockets(0, offloads=False)
+        destination = Locator("127.0.0.1", other.port)
+        one.use_interfaces({})  # a new network does not bring them back
+        assert not one.segments
+        assert not other.trains
+        assert one.send(bytes(25), destination, None, 10) is None
+        assert [len((await next_datagram(other))[0]) for _ in range(3)] == [10, 10, 5]
+        one.close()
+        other.close()
+
+    run(main)
+
+
+def test_a_receiver_without_trains_hears_what_was_sent_as_one() -> None:
+    async def main() -> None:
+        one, other = UdpSockets(0), UdpSockets(0, offloads=False)
+        assert one.segments
+        assert one.trains
+        assert one.send(bytes(25), Locator("127.0.0.1", other.port), None, 10) is None
+        assert [len((await next_datagram(other))[0]) for _ in range(3)] == [10, 10, 5]
+        one.close()
+        other.close()
+
+    run(main)
+
+
+@pytest.mark.parametrize("said", [-(2**31), -1, 0, 26, 2**31 - 1])
+def test_a_size_that_lies_is_not_believed(said: int) -> None:
+    """Of datagrams that came together each has to have a size, and none reaches beyond what came."""
+
+    class Liar:
+        def recvmsg_into(self, buffers: list[memoryview], _size: int) -> object:
+            buffers[0][:25] = bytes(25)
+            control = [(udp._SOL_UDP, udp._UDP_GRO, udp._INT.pack(said))]
+            return 25, control, 0, ("192.0.2.1", 5847)
+
+    sockets = UdpSockets(0)
+    received = sockets._receive_from(Liar())  # type: ignore[arg-type]
+    assert received is not None
+    assert (len(received.payload), received.segment_size) == (25, 25)
+    sockets.close()
+
+
 def test_the_fake_passes_on_what_goes_together() -> None:
     async def main() -> None:
         wire = FakeWire()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from vipnet.errors import WireError
 from vipnet.wire.datagram import KIND_TCP
 from vipnet.wire.offload import Offload, Packet, complete_checksum, sum16
-from vipnet.wire.tcp import TcpCut, TcpRun, cut, plan_cut, trailer_size
+from vipnet.wire.tcp import TcpCut, TcpRun, complete, cut, plan_cut, trailer_size
 
 A, B = bytes([240, 0, 0, 1]), bytes([240, 0, 0, 2])
 FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = (1 << bit for bit in range(8))
@@ -149,6 +149,24 @@ def test_segments_are_those_the_kernel_would_cut(
         expected = parsed.data.sum
         parsed.data.sum = 0
         assert dpkt.ip.IP(bytes(parsed)).data.sum in (0, expected)
+
+
+@given(
+    st.binary(max_size=3000),
+    st.integers(1, 1500),
+    flags_of,
+    st.integers(0, 2**32 - 1),
+    options_of,
+    options_of,
+)
+@example(b"x" * 200, 100, ACK | PSH | CWR, 2**32 - 50, b"", b"")
+def test_a_kernel_without_offloads_gets_the_same_segments(
+    payload: bytes, size: int, flags: int, sequence: int, options: bytes, ip_options: bytes
+) -> None:
+    packet = tcp(payload, flags=flags, sequence=sequence, options=options, ip_options=ip_options)
+    oracle = segments_by_kernel_rules(packet, size)
+    expected = [complete_checksum(segment, offload_of(segment)) for segment in oracle]
+    assert list(complete(memoryview(packet), offload_of(packet, size))) == expected
 
 
 def test_a_complete_checksum_is_right() -> None:

@@ -46,12 +46,16 @@ def _check_subnet(subnet: IPv4Network) -> None:
 
 
 class Tun(Section, frozen=True):
-    """The virtual interface, and the addresses that stand for names."""
+    """The virtual interface, and the addresses that stand for names.
+
+    offloads  let the kernel leave checksums and segments to us, where it can
+    """
 
     interface: InterfaceName = InterfaceName("tun0")
     subnet: IPv4Network = IPv4Network(DEFAULT_SUBNET)
     exclude: tuple[IPv4Network, ...] = ()
     mtu: Annotated[int, Meta(ge=576, le=9000)] = DEFAULT_TUN_MTU  # bytes; below: RFC 791 section 3.2
+    offloads: bool = True
 
     def __post_init__(self) -> None:
         _check_subnet(self.subnet)
@@ -66,12 +70,14 @@ class Transport(Section, frozen=True):
     """The UDP side.
 
     nat_keepalive_s  seconds between keepalives to active partners, 0: none
+    offloads         let the kernel cut and join datagrams, where it can
     """
 
     port: Port = DEFAULT_PORT
     interfaces: tuple[InterfacePattern, ...] = ()
     nat_keepalive_s: Annotated[float, Meta(ge=0, le=60)] = 0.0
     dscp: Annotated[int, Meta(ge=0, le=63)] = 0
+    offloads: bool = True
 
 
 class Mobility(Section, frozen=True):

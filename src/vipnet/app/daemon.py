@@ -86,13 +86,15 @@ class Daemon:
         self.hook.restore()
         held.callback(self.hook.restore)
         self._store = held.enter_context(contextlib.closing(Store(config.state_dir / _STORE_NAME)))
-        sockets = UdpSockets(config.transport.port, dscp=config.transport.dscp)
-        held.enter_context(contextlib.closing(sockets))
+        udp = config.transport
+        sockets = UdpSockets(udp.port, dscp=udp.dscp, offloads=udp.offloads)
+        self._sockets = held.enter_context(contextlib.closing(sockets))
         # Before tun0: without it a packet to a token would leave in clear while there is no tun0.
         routes.install_unreachable(config.tun.subnet)
         self._started = self._stopping = False
         held.callback(self._remove_unreachable)
-        tun = held.enter_context(contextlib.closing(TunDevice(config.tun.interface, config.tun.mtu)))
+        tun = TunDevice(config.tun.interface, config.tun.mtu, offloads=config.tun.offloads)
+        self._tun = held.enter_context(contextlib.closing(tun))
 
         self.node = self._make_node(private_key, listed)
         own = self.own_token()
@@ -196,6 +198,7 @@ class Daemon:
             hook=self.hook,
             publishing=self.publishing,
             state=lambda: self.state,
+            offloads=self._offloads,
             dns_ms=self._dns_ms,
             stop=self._stop,
         )
@@ -266,6 +269,11 @@ class Daemon:
         return self.node.host.space.name_of(token)
 
     # --- control
+
+    def _offloads(self) -> dict[str, bool]:
+        """What the kernel does for us: `offloads` of the status JSON."""
+        sockets = self._sockets
+        return {"tun": self._tun.offloads, "udp_send": sockets.segments, "udp_receive": sockets.trains}
 
     @property
     def state(self) -> str:

@@ -28,9 +28,10 @@ _UNPUBLISH_S: Final = 3.0
 class Operations:
     """Each takes a request's parameters and returns what JSON can say.
 
-    state   of the daemon, as in `status`
-    dns_ms  by move: how long until DNS had the new address
-    stop    ends the daemon, after the answer has left
+    state     of the daemon, as in `status`
+    offloads  what the kernel does for tun0, for sending and for receiving
+    dns_ms    by move: how long until DNS had the new address
+    stop      ends the daemon, after the answer has left
     """
 
     def __init__(
@@ -43,12 +44,13 @@ class Operations:
         hook: Hook,
         publishing: PublishLoop,
         state: Callable[[], str],
+        offloads: Callable[[], dict[str, bool]],
         dns_ms: Mapping[int, float],
         stop: Callable[[], None],
     ) -> None:
         self._config, self._engine, self._names = config, engine, names
         self._resolver, self._publishing, self._hook = resolver, publishing, hook
-        self._state, self._dns_ms, self._stop = state, dns_ms, stop
+        self._state, self._offloads, self._dns_ms, self._stop = state, offloads, dns_ms, stop
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
@@ -76,6 +78,7 @@ class Operations:
                 "subnet": str(config.tun.subnet),
                 "mtu": config.tun.mtu,
             },
+            "offloads": self._offloads(),
             "locators": [str(locator) for locator in node.host.locators],
             "dns": {
                 "listen": str(config.dns.listen),

@@ -7,8 +7,9 @@ import errno
 import fcntl
 import os
 import socket
+import struct
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import pytun
 import trio
@@ -16,11 +17,14 @@ import trio
 from vipnet.errors import HostError
 from vipnet.wire import virtio
 from vipnet.wire.offload import PACKET_MAX, TRAILER_MAX, Offload, Packet
+from vipnet.wire.tcp import complete
 
 _DEVICE: Final = "/dev/net/tun"
 _READ_BYTES: Final = virtio.HEADER_SIZE + PACKET_MAX
 # linux/if_tun.h: checksums are begun only, TCP comes in super-packets, such with ECN too
 _TUNSETOFFLOAD: Final = 0x400454D0
+_TUNGETIFF: Final = 0x800454D2
+_IFREQ = struct.Struct("=16sH22x")  # name, flags
 _OFFLOADS: Final = 0x01 | 0x02 | 0x08
 
 _BATCH: Final = 64  # packets at once; then others have their turn
@@ -47,24 +51,28 @@ class PacketDevice(Protocol):
 class TunDevice:
     """A TUN interface of this process: it is gone when the process is, however that ends.
 
+    offloads  let the kernel leave work undone, where it knows how
+
     Raise HostError when the system does not let us have it; the message says what to do.
     """
 
-    def __init__(self, name: str, mtu: int) -> None:
+    def __init__(self, name: str, mtu: int, *, offloads: bool = True) -> None:
         try:
-            # EXCL: never attach to a device that somebody else made.
-            flags = pytun.IFF_TUN | pytun.IFF_NO_PI | pytun.IFF_VNET_HDR | pytun.IFF_TUN_EXCL
-            self._device = pytun.TunTapDevice(name=name, flags=flags)
+            self._device = _open(name, with_header=offloads)
         except OSError as error:
             raise HostError(_refusal(name, error)) from None
         self._fd: int = self._device.fileno()
+        self._header_size = virtio.HEADER_SIZE if _has_header(self._fd) else 0
+        self.offloads = False  # whether packets come and go with work left to do
         os.set_blocking(self._fd, False)
         os.set_inheritable(self._fd, False)
         self._memory = memoryview(bytearray(_MEMORY_BYTES))
         self.refused = 0  # what the kernel handed over though it was not asked to
         try:
-            with contextlib.suppress(OSError):  # then every packet comes complete: slower
-                fcntl.ioctl(self._fd, _TUNSETOFFLOAD, _OFFLOADS)
+            if self._header_size:
+                with contextlib.suppress(OSError):  # then every packet comes complete: slower
+                    fcntl.ioctl(self._fd, _TUNSETOFFLOAD, _OFFLOADS)
+                    self.offloads = True
             self.name: str = self._device.name
             self.index: int = socket.if_nametoindex(self.name)
             _keep_ipv6_out(self.name)
@@ -104,9 +112,9 @@ class TunDevice:
                 raise HostError(
                     f"interface {self.name} is gone: {error.strerror}; start vipnet again"
                 ) from None
-            start, end = at + virtio.HEADER_SIZE, at + size
+            start, end = at + self._header_size, at + size
             try:
-                left = virtio.decode(memory, at)
+                left = virtio.decode(memory[at:end]) if self._header_size else None
             except ValueError:
                 self.refused += 1
                 continue
@@ -120,7 +128,11 @@ class TunDevice:
         False when it was refused (interface down, no memory, no IP packet).
         """
         try:
-            os.writev(self._fd, (virtio.encode(packet, left), packet))
+            if self._header_size:
+                os.writev(self._fd, (virtio.encode(packet, left), packet))
+            else:
+                for whole in (packet,) if left is None else complete(packet, left):
+                    os.write(self._fd, whole)
         except OSError:
             return False
         return True
@@ -133,6 +145,27 @@ class TunDevice:
             trio.lowlevel.notify_closing(self._fd)
         self._fd = -1
         self._device.close()
+
+
+def _open(name: str, *, with_header: bool) -> Any:  # noqa: ANN401 - pytun is untyped
+    """Make the device, with a virtio header before each packet or, where the kernel refuses that, without."""
+    # EXCL: never attach to a device that somebody else made.
+    flags = pytun.IFF_TUN | pytun.IFF_NO_PI | pytun.IFF_TUN_EXCL
+    if with_header:
+        with contextlib.suppress(OSError):  # whatever else is wrong is wrong without it too
+            return pytun.TunTapDevice(name=name, flags=flags | pytun.IFF_VNET_HDR)
+    return pytun.TunTapDevice(name=name, flags=flags)
+
+
+def _has_header(fd: int) -> bool:
+    """Whether each packet has a virtio header: a kernel that has never heard of the flag ignores it."""
+    request = bytearray(_IFREQ.size)
+    try:
+        fcntl.ioctl(fd, _TUNGETIFF, request)
+    except OSError:  # before Linux 2.6.27, as is the header
+        return False
+    _, flags = _IFREQ.unpack(request)
+    return bool(flags & pytun.IFF_VNET_HDR)
 
 
 def _keep_ipv6_out(name: str) -> None:

@@ -74,12 +74,13 @@ class DatagramSockets(Protocol):
 class UdpSockets:
     """Both sockets, bound to PORT of all addresses, as one.
 
-    dscp  codepoint of the outer header (RFC 2474)
+    dscp      codepoint of the outer header (RFC 2474)
+    offloads  let the kernel cut and join datagrams, where it knows how
 
     Raise HostError when the port cannot be had.
     """
 
-    def __init__(self, port: int, *, dscp: int = 0) -> None:
+    def __init__(self, port: int, *, dscp: int = 0, offloads: bool = True) -> None:
         self._sockets: dict[bool, socket.socket] = {}  # by "is IPv6"
         self._known: dict[tuple[str, int], Locator] = {}
         self._indices: dict[str, int] = {}
@@ -90,7 +91,8 @@ class UdpSockets:
         self._ready = select.epoll()
         self._turn = 0
         self._memory = memoryview(bytearray(_DATAGRAM_MAX))
-        self._segments = True  # whether the kernel cuts what is sent
+        self._offloads = self._segments = offloads  # whether the kernel may, and does, cut what is sent
+        self.trains = False  # whether datagrams that came together are read together
         self._whole: set[tuple[str, int]] = set()  # destinations and sizes that it did not cut
         self.lost = 0  # datagrams from sources that no answer can reach
         try:
@@ -104,8 +106,15 @@ class UdpSockets:
             raise HostError(_refusal(port, error)) from None
 
     def _add(self, sock: socket.socket) -> None:
+        if self._offloads:
+            self.trains = _ask_for_trains(sock)
         self._sockets[sock.family == socket.AF_INET6] = sock
         self._ready.register(sock, select.EPOLLIN)
+
+    @property
+    def segments(self) -> bool:
+        """Whether the kernel cuts what is sent (UDP_SEGMENT, Linux 4.18); False: we do, one by one."""
+        return self._segments
 
     async def readable(self) -> None:
         """Wait until receive_nowait() may have something.
@@ -156,7 +165,9 @@ class UdpSockets:
         for level, kind, value in control:
             if level == _SOL_UDP and kind == _UDP_GRO:
                 (segment_size,) = _INT.unpack(value)
-        return Received(self._memory[:size], segment_size or 1, source)
+        if not 0 < segment_size <= size:  # nothing to cut, and never a step that leads nowhere
+            segment_size = size or 1
+        return Received(self._memory[:size], segment_size, source)
 
     def _remember(self, key: tuple[str, int]) -> Locator | None:
         """KEY as a Locator; None when it cannot be answered: port 0, or an address that needs a scope."""
@@ -250,7 +261,7 @@ class UdpSockets:
         self._controls.clear()
         self._past.clear()
         self._whole.clear()  # another network may be wider
-        self._segments = True
+        self._segments = self._offloads
 
     def _ancillary(self, source: str | None, destination: Locator) -> Sequence[tuple[int, int, bytes]]:
         if source is not None:
@@ -319,7 +330,6 @@ def _open_ipv4(port: int, dscp: int) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     try:
         _enlarge_buffers(sock)
-        _ask_for_trains(sock)
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, _TTL)
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, dscp << 2)
         # DF off: until paths' MTUs are probed, a narrow link has to fragment; with DF it would
@@ -339,7 +349,6 @@ def _open_ipv6(port: int, dscp: int) -> socket.socket:
         raise _NoIPv6Error from error
     try:
         _enlarge_buffers(sock)
-        _ask_for_trains(sock)
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, _TTL)
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, dscp << 2)
@@ -353,10 +362,13 @@ def _open_ipv6(port: int, dscp: int) -> socket.socket:
     return sock
 
 
-def _ask_for_trains(sock: socket.socket) -> None:
-    """Let datagrams that came together be read together (UDP_GRO, Linux 5.0); without it one by one."""
-    with contextlib.suppress(OSError):
+def _ask_for_trains(sock: socket.socket) -> bool:
+    """Let datagrams that came together be read together (UDP_GRO, Linux 5.0); False: one by one."""
+    try:
         sock.setsockopt(_SOL_UDP, _UDP_GRO, 1)
+    except OSError:
+        return False
+    return True
 
 
 def _enlarge_buffers(sock: socket.socket) -> None:

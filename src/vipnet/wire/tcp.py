@@ -20,7 +20,7 @@ from msgspec import Struct
 from vipnet.errors import WireError
 from vipnet.wire.datagram import KIND_TCP
 from vipnet.wire.inner import IPV4_HEADER_MIN, PROTOCOL_TCP, is_fragment
-from vipnet.wire.offload import CHECKSUM_FIELD, PACKET_MAX, Offload, Packet, sum16
+from vipnet.wire.offload import CHECKSUM_FIELD, PACKET_MAX, Offload, Packet, complete_checksum, sum16
 
 HEADERS_MIN: Final = 40  # bytes: IPv4 and TCP without options
 HEADERS_MAX: Final = 120
@@ -111,10 +111,15 @@ class _Headers:
             bytes(headers[sequence_at + 4 :]) + tail,
         )
 
-    def whole(self, size: int, flags: int) -> bytes:
-        """Headers of one packet with SIZE bytes of payload; the TCP checksum is begun (pseudo header)."""
+    def whole(self, size: int, flags: int, number: int = 0, at: int = 0) -> bytes:
+        """Headers of one packet with SIZE bytes of payload; the TCP checksum is begun (pseudo header).
+
+        number, at  which segment it is, and where its payload begins in that of all
+        """
         headers, ip_size = bytearray(self._bytes), self.ip_size
         _u16.pack_into(headers, _LENGTH_AT, self.size + size)
+        _u16.pack_into(headers, _ID_AT, (self.id + number) & 0xFFFF)
+        _u32.pack_into(headers, ip_size + _SEQUENCE_AT, (self.sequence + at) & 0xFFFFFFFF)
         headers[ip_size + _FLAGS_AT] = flags
         _u16.pack_into(headers, _IP_SUM_AT, ~sum16(headers[:ip_size]) & 0xFFFF)
         begun = sum16(headers[12:20], PROTOCOL_TCP + self.size - ip_size + size)
@@ -229,6 +234,24 @@ def first_segment(packet: Packet) -> Packet:
     payload = packet.data[how.headers_size : how.headers_size + how.segment_size]
     whole = headers.whole(how.segment_size, headers.flags & ~(_FIN | _PSH))
     return Packet(whole + bytes(payload), Offload(headers.ip_size, _SUM_AT))
+
+
+def complete(packet: bytes | memoryview, offload: Offload) -> Iterator[bytes]:
+    """PACKET as a kernel without offloads wants it: one segment after the other, all checksums right.
+
+    The plain and slow way. OFFLOAD must be true of PACKET, as it is of what was opened.
+    """
+    how = plan_cut(packet, offload)
+    if how is None or how.count == 1:
+        yield complete_checksum(packet, offload)
+        return
+    headers, last = _Headers(packet[: how.headers_size]), how.count - 1
+    for number in range(how.count):
+        at = number * how.segment_size
+        payload = packet[how.headers_size + at : how.headers_size + at + how.segment_size]
+        flags = headers.flags & ~(_CWR if number else 0) & ~(_FIN | _PSH if number < last else 0)
+        whole = headers.whole(len(payload), flags, number, at)
+        yield complete_checksum(whole + bytes(payload), offload)
 
 
 def trailer_size(plaintext_tail: int) -> int:

@@ -16,17 +16,26 @@ COMPLETE: Final = bytes(HEADER_SIZE)  # nothing is left to do
 _NEEDS_CSUM: Final = 1
 _GSO_NONE, _GSO_TCPV4, _GSO_ECN = 0, 1, 0x80
 
+_CHECKSUM_SIZE: Final = 2  # bytes
 _CWR: Final = 0x80
 _FLAGS_AT: Final = 13  # in the TCP header
 
 
-def decode(buffer: bytes | bytearray | memoryview, at: int = 0) -> Offload | None:
-    """What is left to do with the packet behind the header AT. Raise ValueError when it was not asked for."""
-    flags, gso_type, _, gso_size, start, offset = _HEADER.unpack_from(buffer, at)
+def decode(data: bytes | bytearray | memoryview) -> Offload | None:
+    """What is left to do with the packet behind the header in DATA.
+
+    Raise ValueError when it was not asked for, or would reach beyond the packet.
+    """
+    size = len(data) - HEADER_SIZE
+    if size < 0:
+        raise ValueError(f"virtio header: {len(data)} bytes")
+    flags, gso_type, _, gso_size, start, offset = _HEADER.unpack_from(data)
     if not flags & _NEEDS_CSUM:
         if gso_type != _GSO_NONE:
             raise ValueError(f"GSO type {gso_type} without a checksum to complete")
         return None
+    if start + offset + _CHECKSUM_SIZE > size:
+        raise ValueError(f"virtio header: a checksum at {start} + {offset} in {size} bytes")
     kind = gso_type & ~_GSO_ECN
     if kind == _GSO_NONE:
         return Offload(start, offset)
