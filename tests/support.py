@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 
@@ -24,3 +25,12 @@ def need_root() -> None:
 def need_program(*names: str) -> None:
     for name in names:
         need(shutil.which(name) is not None, f"the program {name}")
+
+
+def need_module(*names: str) -> None:
+    """For a whole test file, before it imports NAMES: those of the benches are not in every environment."""
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            if os.environ.get("CI"):
+                pytest.fail(f"{name} is missing", pytrace=False)
+            pytest.skip(f"{name} is missing: ./run setup test installs it", allow_module_level=True)
