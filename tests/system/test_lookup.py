@@ -401,6 +401,22 @@ def test_authoritative_asks_the_zone_and_not_a_cache() -> None:
     run_with_zone(main)
 
 
+def test_a_slow_answer_about_a_partner_is_awaited_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vipnet.system.lookup.TIMEOUT_S", 0.1)
+
+    async def main(upstream: FakeDns, own: FakeDns, lookup: Lookup) -> None:
+        lookup.remember(B, [own.address])
+        slow = {"A": 0.4, "AAAA": 0.4, "TXT": 0.4}
+        upstream.delays_s, own.delays_s = slow, slow
+        assert await lookup.lookup(B, authoritative=True) == FOUND
+        assert (await lookup.lookup(B, authoritative=False)).failed
+        own.silent, upstream.silent = {"TXT"}, {"TXT"}
+        found = await lookup.lookup(B, authoritative=True)  # what is known is told, and soon
+        assert (found.addresses, found.failed) == (FOUND.addresses, True)
+
+    run_with_zone(main)
+
+
 def test_a_known_zone_costs_one_round_trip_and_no_upstream() -> None:
     async def main(upstream: FakeDns, own: FakeDns, lookup: Lookup) -> None:
         servers = await lookup.servers(B)

@@ -41,6 +41,9 @@ from vipnet.types import Fqdn, Locator
 __all__ = ["Capability", "Lookup", "SharedCalls", "has_route", "result_of"]
 
 TIMEOUT_S: Final = 3.0  # of one of our questions, with all its retries
+PARTNER_TIMEOUT_S: Final = (
+    15.0  # of one that asks where a partner is: nobody else can tell (paper, Figure 4: 8 s)
+)
 PASS_ON_TIMEOUT_S: Final = 5.0  # of an application's question: as long as its stub waits (resolv.conf(5))
 PASS_ON_RETRY_S: Final = 0.2  # gentler than RETRY_S: the application's stub asks again too
 NEXT_UPSTREAM_S: Final = 0.5  # before another upstream is asked too: recursion takes its time
@@ -115,7 +118,8 @@ class Lookup:
         """Ask for NAME's addresses and capability record at once; never raises for network trouble.
 
         authoritative  ask the zone's own servers: a resolver's cache would lie. The network's
-                       resolvers are asked too when those have not answered after 300 ms.
+                       resolvers are asked too when those have not answered after 300 ms,
+                       and a slow answer is awaited for longer.
 
         `failed` says that the addresses or the capability record are unknown; what did become
         known is in the result all the same. While one look-up is under way, others
@@ -157,13 +161,15 @@ class Lookup:
             nonlocal addresses
             with suppress(LookupFailedError):
                 addresses = await _addresses(resolve, name)
+            if addresses is not None:  # worth telling soon, whatever becomes of the record
+                scope.deadline = min(scope.deadline, trio.current_time() + TIMEOUT_S)
 
         async def ask_capability() -> None:
             nonlocal capability
             with suppress(LookupFailedError):
                 capability = capability_from(await resolve(capability_name(name), TXT))
 
-        with trio.move_on_after(TIMEOUT_S):
+        with trio.move_on_after(PARTNER_TIMEOUT_S if authoritative else TIMEOUT_S) as scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(ask_addresses)
                 nursery.start_soon(ask_capability)
