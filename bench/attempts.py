@@ -99,13 +99,13 @@ class Lane:
 
     def __init__(self, case: Case, layout: Layout) -> None:
         self._case, self._layout = case, layout
-        self._rtt_ms = _round_trip_ms(layout)
+        self._rtt_ms = round_trip_ms(layout)
 
     @contextlib.contextmanager
     def attempt(self, run: int) -> Iterator[Running]:
         for step in self._case.before:
             self._take(step)
-        with Traffic(self._layout, _settings(self._case, self._layout, run)) as traffic:
+        with Traffic(self._layout, settings_of(self._case, self._layout, run)) as traffic:
             traffic.begin()
             yield Running(self._case, self._layout, run, self._rtt_ms, traffic)
         for step in self._case.after:
@@ -179,7 +179,8 @@ class Running:
         )
 
 
-def _settings(case: Case, layout: Layout, run: int) -> dict[str, Settings]:
+def settings_of(case: Case, layout: Layout, run: int) -> dict[str, Settings]:
+    """What the traffic programs on a, b and r do in CASE."""
     who = Who.ONE_SIDED if len(case.movers) == 1 else Who.TWO_SIDED
     senders: dict[str, list[SenderSettings]] = {"a": [], "b": []}
     for flow in case.flows:
@@ -205,7 +206,7 @@ def _tcp_port(case: Case) -> int | None:
     return TCP_PORT if any(flow in TCP_FLOWS for flow in case.flows) else None
 
 
-def _round_trip_ms(layout: Layout) -> float:
+def round_trip_ms(layout: Layout) -> float:
     """Between a's and b's first addresses, outside vipnet."""
     address = layout.host("b").address(layout.host("b").lan)
     ping = ["ping", "-q", "-n", "-c", "20", "-i", "0.01", address]

@@ -39,6 +39,7 @@ def _name_option(command: _Command) -> _Command:
 @click.option("--collide", is_flag=True, help="The last host's first token is b's; needs a small --subnet.")
 @click.option("--dns", type=click.Choice(["embedded", "bind"]), default="embedded", show_default=True)
 @click.option("--profile", type=click.Choice(["default", "paper"]), default="default", show_default=True)
+@click.option("--hints/--no-hints", default=True, help="Whether a host that moves tells its partners.")
 @click.option("--subnet", default="240.0.0.0/4", show_default=True, help="Where tokens are taken from.")
 @click.option("--ipv6", is_flag=True, help="IPv6 on the LANs too.")
 @click.option("--legacy", is_flag=True, help="Add c.vipip.net, which has no vipnet.")
@@ -126,7 +127,7 @@ def move(
 @click.option("--delay", type=click.FloatRange(0), default=0.0, metavar="MS", help="Each answer is late.")
 @click.option("--loss", type=click.FloatRange(0, 100), default=0.0, metavar="PERCENT", help="UDP only.")
 def dns(name: str, delay: float, loss: float) -> None:
-    """Make the embedded name server slow or deaf from now on; without options: as usual."""
+    """Make the name server slow or deaf from now on; without options: as usual. BIND needs nft for it."""
     from vipnet.lab import lifecycle, nameserver
     from vipnet.lab.zoneserver import Faults
 

@@ -38,6 +38,7 @@ subnet = "{subnet}"
 
 [mobility]
 profile = "{profile}"
+hints = {hints}
 
 [dns]
 hook = "file"
@@ -102,6 +103,7 @@ def _config(layout: Layout, host: LabHost) -> str:
         run=layout.run_dir(label),
         subnet=layout.spec.subnet,
         profile=layout.spec.profile,
+        hints="true" if layout.spec.hints else "false",
         # A host that may lose its IPv4 finds the server by the zone's SOA, at any of its addresses.
         server="" if layout.spec.ipv6 else f'server = "{DNS_ADDRESS}"\n',
         zone=ZONE,

@@ -45,6 +45,7 @@ class LabSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     collide: bool = False
     dns: Literal["embedded", "bind"] = "embedded"
     profile: Literal["default", "paper"] = "default"
+    hints: bool = True
     subnet: str = DEFAULT_SUBNET
     ipv6: bool = False
     legacy: bool = False

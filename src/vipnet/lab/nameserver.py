@@ -16,7 +16,7 @@ import dns.rcode
 import msgspec
 
 from vipnet.errors import HostError
-from vipnet.lab import named, processes
+from vipnet.lab import latedns, named, processes
 from vipnet.lab.layout import DNS_ADDRESS, LANS, ROUTER, ZONE, Layout, router_address
 from vipnet.lab.namespaces import enter_command, inside
 from vipnet.lab.zone import Record
@@ -24,6 +24,8 @@ from vipnet.lab.zoneserver import Faults, Settings
 
 READY_S: Final = 10.0
 _POLL_S: Final = 0.02
+_RECORD: Final = "pid.json"
+_FORWARDER_RECORD: Final = "late-pid.json"
 _SECRET_SIZE: Final = 32  # bytes; as long as the hash (RFC 2104 section 3)
 
 
@@ -35,7 +37,7 @@ def start(layout: Layout) -> None:
     """Start the server that the lab was asked for, and return when it answers. Raise HostError."""
     directory = layout.dns_directory
     keys = {host.key_name: _new_secret(layout.tsig_file(host.label)) for host in layout.hosts if host.vipnet}
-    addresses = tuple(router_address(lan, family) for family in layout.families for lan in LANS)
+    addresses = _addresses(layout)
     if layout.spec.dns == "bind":
         command = named.prepare(directory, log_file(layout), zone_records(layout), keys, addresses)
     else:
@@ -47,7 +49,7 @@ def start(layout: Layout) -> None:
         command = [sys.executable, "-P", "-m", "vipnet.lab.zoneserver", str(file)]
     output = directory / "output.log"
     inside_router = enter_command(layout.netns(ROUTER), layout.etc(ROUTER), command)
-    server = processes.start(inside_router, output, _record(layout))
+    server = processes.start(inside_router, output, directory / _RECORD)
     deadline = time.monotonic() + READY_S
     while not _answers(layout):
         if server.poll() is not None:
@@ -58,20 +60,40 @@ def start(layout: Layout) -> None:
 
 
 def stop(layout_directory: Path) -> None:
-    """Stop the server of a lab, if it runs; the lab may be half built."""
-    process = processes.recorded(layout_directory / "dns" / "pid.json")
-    if process is not None:
-        processes.stop(process)
+    """Stop the server of a lab, and what is before it, if it runs; the lab may be half built."""
+    for record in (_FORWARDER_RECORD, _RECORD):
+        process = processes.recorded(layout_directory / "dns" / record)
+        if process is not None:
+            processes.stop(process)
 
 
 def order_faults(layout: Layout, faults: Faults) -> None:
-    """From now on the embedded server is slow, or deaf. Raise HostError for BIND, which cannot be."""
-    if layout.spec.dns != "embedded":
-        raise HostError("only the embedded name server is late or loses questions to order")
+    """From now on the server is slow, or deaf; before BIND a forwarder is. Raise HostError."""
     file = _faults_file(layout)
     fresh = file.with_suffix(".new")
     fresh.write_bytes(msgspec.json.encode(faults))
     fresh.replace(file)
+    if layout.spec.dns == "bind":
+        _start_forwarder(layout)
+
+
+def _start_forwarder(layout: Layout) -> None:
+    """Once it is there it stays, so that a delay of 0 is measured with it as well."""
+    directory = layout.dns_directory
+    if processes.recorded(directory / _FORWARDER_RECORD) is not None:
+        return
+    settings = latedns.Settings(DNS_ADDRESS, _addresses(layout), str(_faults_file(layout)))
+    file, output = directory / "late-settings.json", directory / "late-output.log"
+    file.write_bytes(msgspec.json.encode(settings))
+    command = [sys.executable, "-P", "-m", "vipnet.lab.latedns", str(file)]
+    inside_router = enter_command(layout.netns(ROUTER), layout.etc(ROUTER), command)
+    forwarder = processes.start(inside_router, output, directory / _FORWARDER_RECORD)
+    deadline = time.monotonic() + READY_S
+    while processes.last_line(output) != latedns.READY:
+        if forwarder.poll() is not None or time.monotonic() > deadline:
+            raise HostError(f"the forwarder before BIND does not start: {processes.last_line(output)}")
+        time.sleep(_POLL_S)
+    latedns.redirect(layout.netns(ROUTER))
 
 
 def zone_records(layout: Layout) -> tuple[Record, ...]:
@@ -109,8 +131,8 @@ def _faults_file(layout: Layout) -> Path:
     return layout.dns_directory / "faults.json"
 
 
-def _record(layout: Layout) -> Path:
-    return layout.dns_directory / "pid.json"
+def _addresses(layout: Layout) -> tuple[str, ...]:
+    return tuple(router_address(lan, family) for family in layout.families for lan in LANS)
 
 
 def _answers(layout: Layout) -> bool:
