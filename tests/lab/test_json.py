@@ -43,6 +43,7 @@ PROMISED = {
         )
     ),
     "resolve": "name kind address steps " + below("steps[]", "id ms ok detail"),
+    "doctor": "ok checks " + below("checks[]", "id state found meaning fix"),
     "lab-status": (
         "name hosts dns.kind dns.address dns.zone dns.log "
         + below("hosts.*", "netns pid config state_dir address token")
@@ -119,6 +120,13 @@ def test_status_peers_and_moves(lab: Lab) -> None:
     assert [line["name"] for line in last["partners"]] == ["b.vipip.net"]
     assert last["partners"][0]["outcome"] in ("acked", "dns")
     assert last["dns_ms"] > 0
+
+
+def test_doctor(lab: Lab) -> None:
+    report = asked(lab, "d", "doctor")
+    check(report, "doctor")
+    assert report["ok"]
+    assert {verdict["state"] for verdict in report["checks"]} == {"ok", "skip"}
 
 
 def test_resolve(lab: Lab) -> None:

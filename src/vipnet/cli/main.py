@@ -41,6 +41,7 @@ SECTIONS: Final[dict[str, tuple[Entry, ...]]] = {
         Entry("moves", "vipnet.cli.status", "What happened when this host changed its address."),
         Entry("resolve", "vipnet.cli.resolve", "What a name leads to, step by step."),
         Entry("ping", "vipnet.cli.resolve", "Ask a peer's daemon whether it is there."),
+        Entry("doctor", "vipnet.cli.doctor", "What keeps it from working here, and what mends it."),
     ),
     "More": (
         Entry("run", "vipnet.cli.run", "Run in the foreground (systemd, containers)."),

@@ -16,7 +16,7 @@ import click
 
 _WIDTH: Final = 80  # columns of a terminal that nobody has widened
 _GOOD: Final = frozenset({"ready", "ok", "acked", "up", "off"})
-_BAD: Final = frozenset({"failed", "refused", "timeout", "cloned-key", "clock"})
+_BAD: Final = frozenset({"failed", "refused", "timeout", "cloned-key", "clock", "FAULT"})
 
 # --- words and numbers
 
