@@ -28,15 +28,24 @@ class TestbedError(Exception):
 
 
 class Host(NamedTuple):
-    """One end. `directory` is its own, for keys, configuration and logs."""
+    """One end.
+
+    address    of its first NIC, when the testbed was made
+    endpoint   where other hosts' configurations say that it is: its address, or its name
+    number     tells hosts apart, also inside an overlay
+    directory  its own, for keys, configuration and logs
+    enter      what stands before a command that is to run there
+    """
 
     label: str
-    netns: str
     address: str
+    endpoint: str
+    number: int
     directory: Path
+    enter: tuple[str, ...]
 
     def command(self, *words: str) -> list[str]:
-        return ["ip", "netns", "exec", self.netns, *words]
+        return [*self.enter, *words]
 
     def run(self, *words: str, given: str | None = None, within_s: float = 60) -> str:
         """Standard output of a program here. Raise TestbedError when it fails."""
@@ -50,17 +59,18 @@ class Host(NamedTuple):
 
 
 class Testbed:
-    """Hosts `a` and `b`, and the programs that were started on them."""
+    """Hosts `a` and `b`, and the programs that were started on them.
+
+    mark    of this testbed alone: for what is named once on the whole machine
+    router  a third host between them, where there is one
+    """
 
     __test__ = False  # not a test of pytest's
 
-    def __init__(self, directory: Path) -> None:
-        mark = secrets.token_hex(3)
-        self.a, self.b = (
-            Host(label, f"bench-{mark}-{label}", f"10.90.0.{number}", directory / label)
-            for number, label in ((1, "a"), (2, "b"))
-        )
-        self.hosts = (self.a, self.b)
+    def __init__(self, a: Host, b: Host, router: Host | None = None) -> None:
+        self.mark = secrets.token_hex(3)
+        self.a, self.b, self.router = a, b, router
+        self.hosts = (a, b)
         self._started: list[subprocess.Popen[bytes]] = []
 
     def other(self, host: Host) -> Host:
@@ -89,24 +99,6 @@ class Testbed:
             with contextlib.suppress(ValueError):
                 self._started.remove(popen)
 
-    def wire(self) -> None:
-        """Make the namespaces and the veth pair."""
-        a, b = self.hosts
-        for host in self.hosts:
-            host.directory.mkdir()
-            _ip("netns", "add", host.netns)
-            host.run("ip", "link", "set", "lo", "up")
-        _ip("-n", a.netns, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", b.netns)
-        for host in self.hosts:
-            host.run("ip", "address", "add", f"{host.address}/24", "dev", "eth0")
-            host.run("ip", "link", "set", "eth0", "up")
-            host.run("ip", "route", "add", "default", "via", self.other(host).address)
-        self.until(lambda: self.reaches(a, b.address), "the wire")
-
-    def cut(self) -> None:
-        for host in self.hosts:
-            subprocess.run(["ip", "netns", "delete", host.netns], check=False, capture_output=True)
-
     def reaches(self, host: Host, address: str) -> bool:
         ping = host.command("ping", "-q", "-n", "-c", "1", "-W", "1", address)
         return subprocess.run(ping, check=False, capture_output=True).returncode == 0
@@ -119,10 +111,40 @@ class Testbed:
             time.sleep(0.05)
 
 
+class WiredTestbed(Testbed):
+    """Two namespaces and a veth pair; `cut` removes them."""
+
+    def __init__(self, directory: Path) -> None:
+        self._netns = {label: f"bench-{secrets.token_hex(3)}-{label}" for label in ("a", "b")}
+        a, b = (self._host(number, label, directory) for number, label in ((1, "a"), (2, "b")))
+        super().__init__(a, b)
+
+    def _host(self, number: int, label: str, directory: Path) -> Host:
+        address, netns = f"10.90.0.{number}", self._netns[label]
+        return Host(label, address, address, number, directory / label, ("ip", "netns", "exec", netns))
+
+    def wire(self) -> None:
+        a, b = self._netns.values()
+        for host in self.hosts:
+            host.directory.mkdir()
+            _ip("netns", "add", self._netns[host.label])
+            host.run("ip", "link", "set", "lo", "up")
+        _ip("-n", a, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", b)
+        for host in self.hosts:
+            host.run("ip", "address", "add", f"{host.address}/24", "dev", "eth0")
+            host.run("ip", "link", "set", "eth0", "up")
+            host.run("ip", "route", "add", "default", "via", self.other(host).address)
+        self.until(lambda: self.reaches(self.a, self.b.address), "the wire")
+
+    def cut(self) -> None:
+        for netns in self._netns.values():
+            subprocess.run(["ip", "netns", "delete", netns], check=False, capture_output=True)
+
+
 @contextlib.contextmanager
 def testbed() -> Iterator[Testbed]:
     directory = Path(tempfile.mkdtemp(prefix="vipnet-bench-"))
-    bed = Testbed(directory)
+    bed = WiredTestbed(directory)
     try:
         bed.wire()
         yield bed

@@ -1,22 +1,34 @@
-"""Nebula, each host knowing the other's address: no lighthouse stands in the way."""
+"""Nebula: on the wire each host knows the other's address; hosts that move ask a lighthouse on the router.
+
+The rest is as in the example that comes with it (examples/config.yml).
+"""
 
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
+from typing import Final
 
 from bench.overlays import Overlay
 from bench.testbed import Host
 
-_CONFIG = """\
+_PORT: Final = 4242
+_CONFIG: Final = """\
 pki: {{ca: {directory}/ca.crt, cert: {directory}/host.crt, key: {directory}/host.key}}
-static_host_map: {{"{other_inside}": ["{other_address}:4242"]}}
-lighthouse: {{am_lighthouse: false, hosts: []}}
-listen: {{host: 0.0.0.0, port: 4242}}
+static_host_map: {static}
+lighthouse: {{am_lighthouse: {am_lighthouse}, interval: {interval_s}, hosts: [{lighthouses}]}}
+listen: {{host: 0.0.0.0, port: {port}}}
 punchy: {{punch: true}}
 tun: {{dev: nebula1}}
 firewall:
   outbound: [{{port: any, proto: any, host: any}}]
   inbound: [{{port: any, proto: any, host: any}}]
+"""
+_INTERVAL_S: Final = 60  # of what a host tells its lighthouse
+# Seconds but for the last; they are 5, 10 and 100ms. Fractions of a second are not taken.
+_SHORTEST: Final = """\
+timers: {connection_alive_interval: 1, pending_deletion_interval: 1}
+handshakes: {try_interval: 10ms}
 """
 
 
@@ -25,27 +37,48 @@ class Nebula(Overlay):
     programs = ("nebula", "nebula-cert")
 
     def start(self) -> None:
-        a, _ = self.bed.hosts
-        ca = a.directory.parent / "ca"
-        a.run("nebula-cert", "ca", "-name", "bench", "-out-crt", f"{ca}.crt", "-out-key", f"{ca}.key")
-        for host in self.bed.hosts:
-            directory, other = host.directory, self.bed.other(host)
-            (directory / "ca.crt").write_bytes(ca.with_suffix(".crt").read_bytes())
-            host.run(
-                *("nebula-cert", "sign", "-name", host.label, "-ip", f"{self.address(host)}/24"),
-                *("-ca-crt", f"{ca}.crt", "-ca-key", f"{ca}.key"),
-                *("-out-crt", str(directory / "host.crt"), "-out-key", str(directory / "host.key")),
-            )
-            text = _CONFIG.format(
-                directory=directory, other_inside=self.address(other), other_address=other.address
-            )
-            (directory / "nebula.yml").write_text(text, encoding="ascii")
-            config = str(directory / "nebula.yml")
-            self.pids.append(self.bed.start(host, "nebula", "-config", config, log="nebula.log").pid)
+        for host in self._members():
+            host.run(*self._certify(host))
+            config = host.directory / "nebula.yml"
+            config.write_text(self._config(host), encoding="ascii")
+            pid = self.bed.start(host, "nebula", "-config", str(config), log="nebula.log").pid
+            if host in self.bed.hosts:
+                self.pids.append(pid)
         self.wait()
 
+    def _members(self) -> list[Host]:
+        """The lighthouse first, where there is one."""
+        return [*([self.bed.router] if self.bed.router else []), *self.bed.hosts]
+
+    def _certify(self, host: Host) -> list[str]:
+        """The command that signs HOST's key, after making the authority with the first one."""
+        ca, directory = host.directory.parent / "ca", host.directory
+        if not Path(f"{ca}.crt").exists():
+            host.run("nebula-cert", "ca", "-name", "bench", "-out-crt", f"{ca}.crt", "-out-key", f"{ca}.key")
+        (directory / "ca.crt").write_bytes(Path(f"{ca}.crt").read_bytes())
+        return [
+            *("nebula-cert", "sign", "-name", host.label, "-ip", f"{self.address(host)}/24"),
+            *("-ca-crt", f"{ca}.crt", "-ca-key", f"{ca}.key"),
+            *("-out-crt", str(directory / "host.crt"), "-out-key", str(directory / "host.key")),
+        ]
+
+    def _config(self, host: Host) -> str:
+        lighthouse = self.bed.router
+        known = lighthouse or self.bed.other(host)
+        text = _CONFIG.format(
+            directory=host.directory,
+            static="{}"
+            if host is lighthouse
+            else f'{{"{self.address(known)}": ["{known.address}:{_PORT}"]}}',
+            am_lighthouse=str(host is lighthouse).lower(),
+            interval_s=1 if self.shortest else _INTERVAL_S,
+            lighthouses=f'"{self.address(lighthouse)}"' if lighthouse and host is not lighthouse else "",
+            port=_PORT,
+        )
+        return text + (_SHORTEST if self.shortest else "")
+
     def address(self, host: Host) -> str:
-        return f"10.92.0.{host.address[-1]}"
+        return f"10.92.0.{host.number}"
 
     def version(self) -> str:
         return subprocess.run(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+from typing import Final
 
 from bench.overlays import Overlay
 from bench.testbed import Host
 
-_UP = """\
+# Seconds; PingInterval is 60, PingTimeout 5, and MaxTimeout, the longest wait before a new try, 900.
+_SHORTEST: Final = "PingInterval = 1\nPingTimeout = 1\nMaxTimeout = 1\n"
+_UP: Final = """\
 #!/bin/sh
 ip address add {inside}/24 dev $INTERFACE
 ip link set $INTERFACE up
@@ -23,8 +26,9 @@ class Tinc(Overlay):
             directory, other = host.directory / "tinc", self.bed.other(host)
             (directory / "hosts").mkdir(parents=True)
             settings = f"Name = {host.label}\nConnectTo = {other.label}\nInterface = tinc0\n"
+            settings += _SHORTEST if self.shortest else ""
             (directory / "tinc.conf").write_text(settings, encoding="ascii")
-            about = f"Address = {host.address}\nSubnet = {self.address(host)}/32\n"
+            about = f"Address = {host.endpoint}\nSubnet = {self.address(host)}/32\n"
             (directory / "hosts" / host.label).write_text(about, encoding="ascii")
             up = directory / "tinc-up"
             up.write_text(_UP.format(inside=self.address(host)), encoding="ascii")
@@ -41,7 +45,7 @@ class Tinc(Overlay):
         self.wait()
 
     def address(self, host: Host) -> str:
-        return f"10.93.0.{host.address[-1]}"
+        return f"10.93.0.{host.number}"
 
     def version(self) -> str:
         return subprocess.run(

@@ -1,19 +1,24 @@
-"""vipnet with peers listed by hand: no name server stands in the way of what is measured."""
+"""vipnet: on the wire with peers listed by hand, where hosts move with names in the lab's BIND."""
 
 from __future__ import annotations
 
 import base64
 import json
 import os
+import shutil
 import sys
 from importlib import metadata
+from typing import Final
 
+from bench.movingbed import MovingTestbed
 from bench.overlays import Overlay
 from bench.testbed import Host
 
 from vipnet.crypto.noise import public_key
+from vipnet.lab import hosts, processes
 
-_CONFIG = """\
+_DOWN_S: Final = 60.0  # on a busy machine, too
+_CONFIG: Final = """\
 name = "{label}.bench"
 key_file = "{directory}/key"
 state_dir = "{directory}/state"
@@ -65,6 +70,38 @@ class Vipnet(Overlay):
 
     def address(self, host: Host) -> str:
         return str(self._tokens[host.label])
+
+    def version(self) -> str:
+        return metadata.version("vipnet")
+
+
+class VipnetByName(Overlay):
+    """As the lab configures it: names in BIND, updates signed by TSIG, no peer listed."""
+
+    name = "vipnet"
+
+    def __init__(self, bed: MovingTestbed, *, shortest: bool = False) -> None:
+        super().__init__(bed, shortest=shortest)
+        self._layout = bed.layout
+
+    def start(self) -> None:
+        hosts.start_daemons(self._layout)
+        found = (hosts.daemon_pid(self._layout.run_dir(host.label)) for host in self.bed.hosts)
+        self.pids = [pid for pid in found if pid is not None]
+        self.wait()
+
+    def stop(self) -> None:
+        """The next one is a new host: it remembers nobody."""
+        left = [process for pid in self.pids if (process := processes.running(pid))]
+        try:
+            hosts.stop_daemons(self._layout, _DOWN_S)
+        finally:
+            processes.stop(*left)
+            for host in self.bed.hosts:
+                shutil.rmtree(self._layout.state_dir(host.label), ignore_errors=True)
+
+    def address(self, host: Host) -> str:
+        return host.endpoint
 
     def version(self) -> str:
         return metadata.version("vipnet")

@@ -120,10 +120,10 @@ def start_daemons(layout: Layout) -> None:
     _vipnet_everywhere(layout, "up", [host.label for host in layout.hosts if host.vipnet], _UP_S)
 
 
-def stop_daemons(layout: Layout) -> None:
+def stop_daemons(layout: Layout, within_s: float = _DOWN_S) -> None:
     """`vipnet down` where a daemon may run. Raise VipnetError when one does not obey."""
     labels = [host.label for host in layout.hosts if (layout.run_dir(host.label) / SOCKET_NAME).exists()]
-    _vipnet_everywhere(layout, "down", labels, _DOWN_S)
+    _vipnet_everywhere(layout, "down", labels, within_s)
 
 
 def _vipnet_everywhere(layout: Layout, command: str, labels: Iterable[str], within_s: float) -> None:

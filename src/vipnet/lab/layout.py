@@ -52,6 +52,7 @@ class LabSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rtt_ms: float = 0.0  # between any two hosts
     loss: float = 0.0  # per cent of what a host sends
     seed: int = 0  # of what is lost
+    daemons: bool = True  # False: all is prepared for vipnet, but it does not run
 
     @property
     def impaired(self) -> bool:

@@ -62,7 +62,8 @@ def up(spec: LabSpec) -> Layout:
             topology.build(layout)
             links.start(layout)
             nameserver.start(layout)
-            hosts.start_daemons(layout)
+            if spec.daemons:
+                hosts.start_daemons(layout)
         except BaseException:
             down(spec.name)
             raise

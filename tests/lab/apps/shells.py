@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import which
-from typing import Final
+from typing import Final, NamedTuple
 
 from tests.lab.apps.conversation import Conversation
 from tests.lab.apps.program import Program, Socket, program, tcp_connection, wait_until_bound
+from tests.lab.apps.silence import longest_silence_ms
 from tests.lab.labs import Lab, run
 from tests.support import need_program
 
@@ -35,6 +36,7 @@ StrictModes no
 PermitRootLogin prohibit-password
 PasswordAuthentication no
 KbdInteractiveAuthentication no
+Subsystem sftp internal-sftp
 """
 # sshd wants a /run/sshd; this one is seen by it alone, for `lab exec` gives a mount namespace.
 _SSHD_RUN: Final = "mount -t tmpfs -o mode=755 none /run && mkdir /run/sshd && exec {sshd} -D -e -f {config}"
@@ -71,12 +73,22 @@ class ShellSession:
         self._client.check()
         self._talk.finish()
         self._client.check()
-        return f"{self._talk.answered} lines answered, longest silence {self._talk.longest_silence_s:.3f} s"
+        longest_s = longest_silence_ms(self._talk.heard_ns) / 1000
+        return f"{self._talk.answered} lines answered, longest silence {longest_s:.3f} s"
+
+    def heard_ns(self) -> list[int]:
+        return self._talk.heard_ns
+
+
+class SshServer(NamedTuple):
+    """An sshd on b. `options` are for ssh, sftp and the like, to reach it and to know it by its name."""
+
+    program: Program
+    options: list[str]
 
 
 @contextmanager
-def ssh(lab: Lab, directory: Path) -> Iterator[ShellSession]:
-    """An OpenSSH session from a to a shell on b; b is known by its name, and checked."""
+def ssh_server(lab: Lab, directory: Path) -> Iterator[SshServer]:
     need_program("sshd", "ssh", "ssh-keygen")
     for key in ("host_key", "user_key"):
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", key, "-f", str(directory / key)])
@@ -85,19 +97,25 @@ def ssh(lab: Lab, directory: Path) -> Iterator[ShellSession]:
     known_hosts = directory / "known_hosts"
     known_hosts.write_text(f"[{SERVER}]:{_SSH_PORT} {(directory / 'host_key.pub').read_text()}")
     options: dict[str, object] = {
+        "Port": _SSH_PORT,
+        "IdentityFile": directory / "user_key",
         "UserKnownHostsFile": known_hosts,
         "GlobalKnownHostsFile": "none",
         "StrictHostKeyChecking": "yes",
         "IdentitiesOnly": "yes",
         "BatchMode": "yes",
     }
-    command = ["ssh", "-F", "none", "-T", "-p", str(_SSH_PORT), "-i", str(directory / "user_key")]
-    for option, value in options.items():
-        command += ["-o", f"{option}={value}"]
-    command += [f"root@{SERVER}", "sh"]
     start = _SSHD_RUN.format(sshd=which("sshd"), config=config)
     with program(lab, "b", ["sh", "-c", start], directory, name="sshd") as sshd:
         wait_until_bound(sshd, "tcp", _SSH_PORT)
+        yield SshServer(sshd, ["-F", "none", *(f"-o{name}={value}" for name, value in options.items())])
+
+
+@contextmanager
+def ssh(lab: Lab, directory: Path) -> Iterator[ShellSession]:
+    """An OpenSSH session from a to a shell on b; b is known by its name, and checked."""
+    with ssh_server(lab, directory) as server:
+        command = ["ssh", "-T", *server.options, f"root@{SERVER}", "sh"]
         with program(
             lab, "a", command, directory, name="ssh", stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as client:
@@ -106,7 +124,7 @@ def ssh(lab: Lab, directory: Path) -> Iterator[ShellSession]:
             stdin, stdout = client.process.stdin.fileno(), client.process.stdout.fileno()
             with Conversation(stdin, stdout, greeting=b"echo ready\n") as talk:
                 talk.wait_until_ready()
-                yield ShellSession("ssh", client, sshd, talk)
+                yield ShellSession("ssh", client, server.program, talk)
 
 
 @contextmanager

@@ -19,8 +19,9 @@ from tests.lab.apps.program import (
     tcp_connection,
     wait_until_bound,
 )
-from tests.lab.apps.rtp import read_packets, summary
+from tests.lab.apps.rtp import frames, read_packets, summary
 from tests.lab.apps.shells import SERVER
+from tests.lab.apps.silence import instants
 from tests.lab.labs import Lab, wait_until
 from tests.support import need_program
 
@@ -97,14 +98,18 @@ class Video:
 
     def finish(self) -> str:
         self.progress()
-        return summary(read_packets(self._receiver.out))
+        packets = read_packets(self._receiver.out)
+        return f"{frames(packets)}, {summary(packets)}"
+
+    def heard_ns(self) -> list[int]:
+        return instants(self._receiver.out)
 
 
 @contextmanager
 def video(lab: Lab, directory: Path) -> Iterator[Video]:
     """Ffmpeg on a sends, a receiver on b writes down every header."""
     need_program("ffmpeg")
-    receiver_command = [sys.executable, str(_HERE / "rtp_receiver.py"), str(_RTP_PORT)]
+    receiver_command = [sys.executable, str(_HERE / "rtp_program.py"), str(_RTP_PORT)]
     ffmpeg: list[str] = ["ffmpeg", "-nostdin", "-hide_banner", "-loglevel", "warning"]
     ffmpeg += ["-re", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=25"]
     ffmpeg += ["-c:v", "mpeg4", "-b:v", "600k", "-threads", "1"]
