@@ -11,7 +11,10 @@ from bench.testbed import Host
 
 _PORT: Final = "1194"
 # The server may float; and who does not answer within 2 s (else 120) is looked up anew.
-_SHORTEST: Final = ("--float", "--tls-timeout", "1", "--connect-retry", "1", "1", "--server-poll-timeout", "2")
+_SHORTEST: Final = (
+    *("--float", "--tls-timeout", "1"),
+    *("--connect-retry", "1", "1", "--server-poll-timeout", "2"),
+)
 
 
 class OpenVpn(Overlay):
