@@ -82,6 +82,10 @@ class Policy(Struct, frozen=True, kw_only=True):
     flush_burst_packets: int = 64  # of those that waited, sealed at once; about half a millisecond
     pending_inits: int = 64  # strangers' handshakes waiting for DNS to vouch for their name
     stranger_inits_per_s: int = 50  # above this: cookies (WireGuard section 5.3)
+    old_key_s: float = 30 * 86_400.0  # a key of ours after a rotation: as long as a partner may be away
+    old_keys: int = 4  # that are kept; each costs a hash for an init that is for none of them
+    previous_keys: int = 16  # of a peer, none of which DNS can bring back
+    previous_key_retry_s: float = 5.0  # to a peer that still greets with a previous key
     refused_cache_s: float = 60.0  # a name that DNS did not vouch for is not looked up again
     save_after_s: float = 5.0  # where a peer is, is on disk so long after its hint at the latest
     binding_s: float = 7 * 86_400.0  # renewed by every session

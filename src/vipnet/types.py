@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Annotated, NewType
@@ -35,6 +36,15 @@ def parse_name(text: str) -> Fqdn:
         if not _LABEL.fullmatch(label):
             raise ValueError(f"{text!r} is not a host name: label {label!r}")
     return Fqdn(name)
+
+
+def fingerprint(key: PublicKey) -> str:
+    """KEY for people to compare: the first 16 bytes of its SHA-256, in hexadecimal, in groups.
+
+    To find another key with the same one takes 2^128 tries.
+    """
+    digits = hashlib.sha256(key).hexdigest()[:32]
+    return "-".join(digits[start : start + 4] for start in range(0, 32, 4))
 
 
 class Locator(Struct, frozen=True, order=True, array_like=True):

@@ -11,7 +11,7 @@ from vipnet.core.trust import AcceptPolicy, ListedPeer
 from vipnet.crypto.noise import public_key
 from vipnet.errors import PeerError, ProtocolError
 from vipnet.policy import INIT_SIZE, Policy
-from vipnet.types import Locator, parse_name
+from vipnet.types import Locator, fingerprint, parse_name
 from vipnet.wire.handshake import CookieReply, HandshakeType, decode_handshake
 
 INIT, RESPONSE = HandshakeType.IK_INIT, HandshakeType.IK_RESPONSE
@@ -109,8 +109,9 @@ def test_another_key_is_refused_and_said_once() -> None:
     assert peer_at(b, a).key == key
     warnings = [event for event in b.logs if event.name == "trust.key_changed"]
     assert len(warnings) == 1
-    assert warnings[0].fields["known_key"] == key.hex()
-    assert warnings[0].fields["offered_key"] == a.public_key.hex()
+    assert warnings[0].fields["known"] == fingerprint(key)
+    assert warnings[0].fields["offered"] == fingerprint(a.public_key)
+    assert warnings[0].fields["if_it_is_right"] == f"vipnet trust accept-new-key {a.name}"
 
 
 def test_a_wrong_psk_leads_to_no_session() -> None:

@@ -8,7 +8,7 @@ from vipnet.core.session import Arrival, Session, Sessions
 from vipnet.crypto.transport import Cipher
 from vipnet.errors import CryptoError, ProtocolError
 from vipnet.policy import OLD_KEY_S, REJECT_AFTER_COUNT, REJECT_AFTER_S, REKEY_AFTER_COUNT, REKEY_AFTER_S
-from vipnet.types import Fqdn, Instant
+from vipnet.types import Fqdn, Instant, PublicKey
 from vipnet.wire.handshake import InitPayload
 
 START = Instant(1000.0)
@@ -16,7 +16,15 @@ KEYS = bytes(range(32)), bytes(range(32, 64))
 BOOT, NEXT_BOOT = b"boot one", b"boot two"
 
 
-def make(*, ours: bool, at: float = START, index: int = 1, timestamp: int = 0, boot: bytes = BOOT) -> Session:
+def make(
+    *,
+    ours: bool,
+    at: float = START,
+    index: int = 1,
+    timestamp: int = 0,
+    boot: bytes = BOOT,
+    own: bytes = bytes(32),
+) -> Session:
     init = InitPayload(Fqdn("p.example"), timestamp, boot, (2,), (), 0, None)
     return Session(
         local_index=index,
@@ -26,6 +34,8 @@ def make(*, ours: bool, at: float = START, index: int = 1, timestamp: int = 0, b
         begun_at=Instant(at),
         begun_by_us=ours,
         boot_id=boot,
+        own_key=PublicKey(own),
+        peer_key=PublicKey(bytes(32)),
         arrival=None if ours else Arrival(init, 0, b"response %d" % timestamp),
     )
 
@@ -119,6 +129,16 @@ def test_of_crossing_handshakes_the_lower_keys_one_is_used(we_are_lower: bool, o
         sessions.add(ours, START)
     assert sessions.sending(START) is (ours if we_are_lower else theirs)
     assert len(sessions.receiving()) == 2
+
+
+def test_handshakes_with_different_keys_do_not_cross() -> None:
+    """A rotation comes between them: whatever is newer is used."""
+    sessions = Sessions(we_are_lower=True)
+    sessions.add(make(ours=True), START)
+    later = make(ours=False, at=START + 0.1, index=2, own=b"k" * 32)
+    sessions.add(later, START)
+    sessions.confirm(later, START)
+    assert sessions.sending(START) is later
 
 
 def test_a_later_handshake_does_not_cross() -> None:

@@ -6,16 +6,18 @@ from dataclasses import dataclass, field
 
 from vipnet.core.outputs import (
     DropBinding,
+    DropOldKey,
     DropPeer,
     Output,
     StoreBinding,
     StoreClock,
     StoredState,
+    StoreOldKey,
     StoreOwnToken,
     StorePeer,
     StoreQuarantine,
 )
-from vipnet.types import Fqdn, Token
+from vipnet.types import Fqdn, PublicKey, Token
 
 
 @dataclass
@@ -25,6 +27,7 @@ class Disk:
     peers: dict[Fqdn, StorePeer] = field(default_factory=dict)
     bindings: dict[Fqdn, StoreBinding] = field(default_factory=dict)
     quarantine: dict[Token, StoreQuarantine] = field(default_factory=dict)
+    old_keys: dict[PublicKey, StoreOldKey] = field(default_factory=dict)
 
     def apply(self, output: Output) -> None:
         match output:
@@ -42,6 +45,10 @@ class Disk:
                 self.bindings.pop(output.name, None)
             case StoreQuarantine():
                 self.quarantine[output.token] = output
+            case StoreOldKey():
+                self.old_keys[output.public] = output
+            case DropOldKey():
+                self.old_keys.pop(output.public, None)
 
     def load(self) -> StoredState:
         return StoredState(
@@ -50,4 +57,5 @@ class Disk:
             list(self.peers.values()),
             list(self.bindings.values()),
             list(self.quarantine.values()),
+            list(self.old_keys.values()),
         )

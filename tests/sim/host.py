@@ -113,6 +113,12 @@ class SimHost:
         if self.locators:
             self._carry_out(self.node.handle_locators(self.locators, "start", self.net.now))
 
+    def rotate(self, *, forget_old: bool = False) -> None:
+        """`vipnet key rotate`: whoever is there is told; DNS has the new key at once."""
+        self.private_key = self.net.random.randbytes(32)
+        self._carry_out(self.node.rotate(self.private_key, self.net.now, forget_old=forget_old))
+        self.public_key = self.node.host.public_key
+
     def crash(self) -> None:
         """As by kill -9: only the disk is left."""
         self.up = False

@@ -60,6 +60,7 @@ class Network(Clock):
         self.latency_s, self.loss, self.duplication, self.jitter_s = latency_s, loss, duplication, jitter_s
         self.dns_latency_s, self.dns_failing, self.dns_down = dns_latency_s, dns_failing, False
         self.publish_retry_s = publish_retry_s
+        self.dns_secure = False  # DNSSEC vouches for every answer
         self.blocked: set[frozenset[str]] = set()
         self.dead: set[str] = set()
         self.hosts: dict[str, SimHost] = {}
@@ -178,7 +179,7 @@ class Network(Clock):
         addresses = (self.zone[name],) if name in self.zone else ()
         if target is None or not target.in_dns:
             return LookupResult(name, addresses)
-        return LookupResult(name, addresses, target.public_key, DEFAULT_PORT)
+        return LookupResult(name, addresses, target.public_key, DEFAULT_PORT, secure=self.dns_secure)
 
     # --- for people
 

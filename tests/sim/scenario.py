@@ -34,6 +34,7 @@ _HAPPENS = {  # how often, relatively
     "dns": 2,
     "pause": 2,
     "long_pause": 1,
+    "rotate": 1,
 }
 
 
@@ -55,6 +56,8 @@ class Scenario:
         self.hosts = [
             self.net.host(f"{letter}.example", subnet=subnet) for letter in "abcde"[: random.randint(2, 5)]
         ]
+        self.net.dns_secure = random.random() < 0.5
+        self._rotated: set[SimHost] = set()
         self.steps: list[str] = []
         self._serial = count()
 
@@ -151,7 +154,14 @@ class Scenario:
         host.crash()
 
     def _lose_store(self, host: SimHost) -> None:
-        host.lose_disk()
+        # Who was not told of a new key, and cannot ask for it by the old one, needs DNSSEC.
+        if host not in self._rotated or self.net.dns_secure:
+            host.lose_disk()
+
+    def _rotate(self, host: SimHost) -> None:
+        if host.awake:
+            host.rotate()
+            self._rotated.add(host)
 
     def _boot(self, host: SimHost) -> None:
         if not host.up:

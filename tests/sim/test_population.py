@@ -20,7 +20,7 @@ from vipnet.core.outputs import StoreBinding
 from vipnet.core.peer import Peer
 from vipnet.core.session import Session
 from vipnet.crypto.transport import Cipher
-from vipnet.types import Instant, Token
+from vipnet.types import Instant, PublicKey, Token
 
 
 def run(seed: int, plan: Plan) -> Population:
@@ -161,6 +161,7 @@ def test_a_counter_used_twice_is_seen() -> None:
         session = Session(
             local_index=1, remote_index=2, keys=(bytes(32), bytes(32)), cipher=Cipher.CHACHA20_POLY1305,
             begun_at=Instant(0.0), begun_by_us=True, boot_id=bytes(8),
+            own_key=PublicKey(bytes(32)), peer_key=PublicKey(bytes(32)),
         )  # fmt: skip
         session.seal(b"", 1)
         session.sent = 0

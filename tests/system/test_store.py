@@ -14,21 +14,24 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from vipnet.core.outputs import (
     TRUST_ORDER,
     DropBinding,
+    DropOldKey,
     DropPeer,
     StoreBinding,
     StoreClock,
     StoredState,
+    StoreOldKey,
     StoreOutput,
     StoreOwnToken,
     StorePeer,
     StoreQuarantine,
 )
 from vipnet.errors import ConfigError, HostError
-from vipnet.system.store import SCHEMA_VERSION, Store
+from vipnet.system.store import _SCHEMA, SCHEMA_VERSION, Store
 from vipnet.types import Fqdn, Locator, PublicKey, Token
 
 A, B = Fqdn("a.vipip.net"), Fqdn("b.vipip.net")
@@ -42,6 +45,7 @@ TOKENS = st.sampled_from([T1, T2, Token(IPv4Address("255.255.255.255"))])
 COUNTS = st.integers(0, 2**63 - 1)
 TIMES = st.floats(allow_nan=False, allow_infinity=False)
 LOCATORS = st.builds(lambda ip, port: Locator(str(ip), port), st.ip_addresses(), st.integers(1, 65535))
+KEYS = st.binary(min_size=32, max_size=32)
 OUTPUTS = st.one_of(
     st.builds(StoreClock, COUNTS, COUNTS),
     st.builds(StoreOwnToken, TOKENS),
@@ -51,16 +55,25 @@ OUTPUTS = st.one_of(
     st.builds(
         StorePeer,
         NAMES,
-        st.binary(min_size=32, max_size=32),
+        KEYS,
         st.sampled_from(TRUST_ORDER),
         COUNTS,
         st.lists(LOCATORS, max_size=8).map(tuple),
         COUNTS,
         st.booleans(),
         st.booleans(),
+        st.none() | KEYS,
+        st.lists(KEYS, max_size=3).map(tuple),
     ),
     st.builds(DropPeer, NAMES),
+    st.builds(StoreOldKey, st.sampled_from([bytes(32), b"k" * 32]), KEYS, TIMES),
+    st.builds(DropOldKey, st.sampled_from([bytes(32), b"k" * 32])),
 )
+
+
+def peer_row(trust: str, locators: str, previous_keys: str) -> str:
+    key = bytes(32).hex()
+    return f"INSERT INTO peer VALUES ('a.b', x'{key}', '{trust}', 0, '{locators}', 0, 0, 0, NULL, '{previous_keys}')"
 
 
 @pytest.fixture
@@ -81,6 +94,7 @@ def expected(outputs: list[StoreOutput]) -> StoredState:
     peers: dict[str, StorePeer] = {}
     bindings: dict[str, StoreBinding] = {}
     quarantine: dict[str, StoreQuarantine] = {}
+    old_keys: dict[PublicKey, StoreOldKey] = {}
     for output in outputs:
         match output:
             case StoreClock():
@@ -97,9 +111,14 @@ def expected(outputs: list[StoreOutput]) -> StoredState:
                 bindings.pop(output.name, None)
             case StoreQuarantine():
                 quarantine[str(output.token)] = output
+            case StoreOldKey():
+                old_keys[output.public] = output
+            case DropOldKey():
+                old_keys.pop(output.public, None)
     state.peers = [peers[name] for name in sorted(peers)]
     state.bindings = [bindings[name] for name in sorted(bindings)]
     state.quarantine = [quarantine[token] for token in sorted(quarantine)]
+    state.old_keys = [old_keys[public] for public in sorted(old_keys)]
     return state
 
 
@@ -214,9 +233,10 @@ def test_damage_is_said_with_the_way_out(path: Path, content: bytes) -> None:
         "UPDATE host SET own_token = 'x'",
         "DELETE FROM host",
         "INSERT INTO binding VALUES ('a.b', 'x', '240.0.0.1', 1, 1, 0)",
-        f"INSERT INTO peer VALUES ('a.b', x'{bytes(32).hex()}', 'dns', 0, '[[\"1.2.3\", 5]]', 0, 0, 0)",
-        f"INSERT INTO peer VALUES ('a.b', x'{bytes(32).hex()}', 'dns', 0, 'x', 0, 0, 0)",
-        f"INSERT INTO peer VALUES ('a.b', x'{bytes(32).hex()}', 'friend', 0, '[]', 0, 0, 0)",
+        peer_row("dns", '[["1.2.3", 5]]', "[]"),
+        peer_row("dns", "x", "[]"),
+        peer_row("friend", "[]", "[]"),
+        peer_row("dns", "[]", "[1]"),
         "INSERT INTO quarantine VALUES ('240.0.0.300', 'a.b', 0)",
     ],
 )
@@ -235,6 +255,25 @@ def test_a_damaged_page_is_found_at_the_start(path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(HostError, match="damaged"):
         Store(path)
+
+
+def test_the_first_schema_is_led_on(path: Path) -> None:
+    """What a vipnet of before key rotation has written."""
+    path.parent.mkdir(parents=True)
+    old = sqlite3.connect(path)
+    old.executescript(_SCHEMA)
+    old.execute("INSERT INTO schema VALUES (1)")
+    row = (A, bytes(32), "dns", 7, '[["192.0.2.1", 5847]]', 8, 1, 0)
+    old.execute("INSERT INTO peer VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    old.commit()
+    old.close()
+    for _ in range(2):
+        store = Store(path)
+        (peer,) = store.load().peers
+        store.close()
+    assert peer == structs.replace(PEER, timestamp=7, move_number=8, active=True)
+    assert peer.own_key is None
+    assert peer.previous_keys == ()
 
 
 def test_a_newer_schema_is_left_alone(path: Path) -> None:

@@ -245,3 +245,11 @@ def ask_daemon(run_dir: Path, op: str, timeout_s: float = ANSWER_S, /, **params:
         result: dict[str, Any] = reply["result"]
         return result
     raise _ERROR_OF.get(reply["exit"], VipnetError)(reply["error"])
+
+
+def text(params: dict[str, Any], key: str) -> str:
+    """The string that a request gives for KEY. Raise ConfigError."""
+    value = params.get(key)
+    if not isinstance(value, str):
+        raise ConfigError(f"{key} is missing")
+    return value

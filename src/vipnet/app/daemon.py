@@ -197,6 +197,7 @@ class Daemon:
             resolver=self._resolver,
             hook=self.hook,
             publishing=self.publishing,
+            lookup=self.lookup,
             state=lambda: self.state,
             offloads=self._offloads,
             dns_ms=self._dns_ms,

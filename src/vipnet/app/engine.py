@@ -36,7 +36,7 @@ from vipnet.system.netwatch import Underlay
 from vipnet.system.store import Store
 from vipnet.system.tun import PacketDevice
 from vipnet.system.udp import DatagramSockets, Received
-from vipnet.types import Fqdn, Instant, Locator, Token
+from vipnet.types import Fqdn, Instant, Locator, PublicKey, Token
 
 _MOVES_KEPT: Final = 100
 _TURN: Final = 512  # datagrams before the applications' packets have their turn; about a millisecond
@@ -167,6 +167,25 @@ class Engine:
         outputs = self.node.forget(name)
         self.emit(outputs)
         return bool(outputs)
+
+    def pin(self, name: Fqdn, key: PublicKey, locators: tuple[Locator, ...]) -> None:
+        """NAME has KEY, a person says."""
+        self.emit(self.node.pin(name, key, locators, self._now()))
+
+    def accept_key(self, name: Fqdn, key: PublicKey) -> None:
+        """NAME, a peer, has KEY by now, a person says."""
+        self.emit(self.node.accept_key(name, key, self._now()))
+
+    def rotate(
+        self, private_key: bytes, save: Callable[[bytes], object], *, forget_old: bool = False
+    ) -> None:
+        """Change our key: SAVE puts it where the next run finds it, and may raise: then nothing has changed.
+
+        The old one is stored before, because from then on only the store has it.
+        """
+        self.emit([self.node.host.old_key()])
+        save(private_key)
+        self.emit(self.node.rotate(private_key, self._now(), forget_old=forget_old))
 
     async def bind(self, result: LookupResult) -> Token:
         """A token for the name that RESULT is about. Raise UnreachableError."""

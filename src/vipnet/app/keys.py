@@ -64,6 +64,20 @@ def create_key(path: Path) -> bytes:
     return key
 
 
+def replace_key(path: Path, key: bytes) -> None:
+    """Put KEY in the place of the one in PATH, whole or not at all. Raise ConfigError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        try:
+            _write_secret(temporary, binascii.b2a_base64(key))
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise ConfigError(f"key file {path}: cannot be replaced: {error.strerror}") from None
+
+
 def _link(temporary: Path, path: Path) -> None:
     """Put TEMPORARY at PATH: whole or not at all, and never over another file."""
     try:

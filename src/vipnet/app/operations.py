@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from base64 import b64encode
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -12,12 +11,14 @@ import trio
 from vipnet import __version__
 from vipnet.app import report
 from vipnet.app.config import Config
-from vipnet.app.control import Handler
+from vipnet.app.control import Handler, text
 from vipnet.app.engine import Engine, now
 from vipnet.app.hook import Hook
 from vipnet.app.nameservice import NameService
 from vipnet.app.publishing import PublishLoop
+from vipnet.app.trusting import TrustOperations
 from vipnet.errors import ConfigError, HostError, PublishError
+from vipnet.system.lookup import Lookup
 from vipnet.system.resolver import Resolver
 from vipnet.types import parse_name
 
@@ -43,6 +44,7 @@ class Operations:
         resolver: Resolver,
         hook: Hook,
         publishing: PublishLoop,
+        lookup: Lookup,
         state: Callable[[], str],
         offloads: Callable[[], dict[str, bool]],
         dns_ms: Mapping[int, float],
@@ -51,6 +53,7 @@ class Operations:
         self._config, self._engine, self._names = config, engine, names
         self._resolver, self._publishing, self._hook = resolver, publishing, hook
         self._state, self._offloads, self._dns_ms, self._stop = state, offloads, dns_ms, stop
+        self._trust = TrustOperations(config, engine=engine, lookup=lookup, republish=publishing.renew)
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
@@ -60,8 +63,7 @@ class Operations:
             "moves": self._moves,
             "resolve": self._resolve,
             "ping": self._ping,
-            "trust_list": self._trust_list,
-            "trust_remove": self._trust_remove,
+            **self._trust.handlers,
             "down": self._down,
         }
 
@@ -105,10 +107,10 @@ class Operations:
         return {"moves": [report.move_status(move, self._dns_ms.get(move.id), offset_s) for move in moves]}
 
     async def _resolve(self, params: dict[str, Any]) -> object:
-        return await self._names.resolve(_text(params, "name"))
+        return await self._names.resolve(text(params, "name"))
 
     async def _ping(self, params: dict[str, Any]) -> object:
-        resolved = await self._names.resolve(_text(params, "name"))
+        resolved = await self._names.resolve(text(params, "name"))
         name = parse_name(resolved["name"])
         peer = self._engine.node.peers.get(name)
         if peer is None:
@@ -123,23 +125,6 @@ class Operations:
             "rtt_ms": None if rtt_s is None else rtt_s * 1000,
         }
 
-    async def _trust_list(self, _params: dict[str, Any]) -> object:
-        known = sorted((peer.known for peer in self._engine.node.peers.values()), key=lambda peer: peer.name)
-        return {
-            "peers": [
-                {"name": peer.name, "trust": peer.trust, "key": b64encode(peer.key).decode()}
-                for peer in known
-            ]
-        }
-
-    async def _trust_remove(self, params: dict[str, Any]) -> object:
-        name = parse_name(_text(params, "name"))
-        if any(peer.name == name for peer in self._config.peers):
-            raise ConfigError(f"{name} is listed as [[peer]] in the configuration: remove it there")
-        if not self._engine.forget(name):
-            raise ConfigError(f"{name} is not among the peers: `vipnet trust list` shows them")
-        return {"removed": name}
-
     async def _down(self, params: dict[str, Any]) -> object:
         if params.get("unpublish"):
             with trio.move_on_after(_UNPUBLISH_S) as taken:
@@ -151,10 +136,3 @@ class Operations:
                 raise HostError("still running: the DNS provider does not answer")
         self._stop()
         return {"stopping": True}
-
-
-def _text(params: dict[str, Any], key: str) -> str:
-    value = params.get(key)
-    if not isinstance(value, str):
-        raise ConfigError(f"{key} is missing")
-    return value

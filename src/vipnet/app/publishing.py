@@ -114,6 +114,16 @@ class PublishLoop:
             self._state = "pending"
         self._changed.set()
 
+    def renew(self) -> None:
+        """What is desired has changed, though the addresses have not; never blocks."""
+        if self._publisher is None:
+            return
+        self._confirmed = None
+        self._retry_at, self._failures = -math.inf, 0
+        if self._wanted and self._state in ("ok", "refused"):
+            self._state = "pending"
+        self._changed.set()
+
     async def run(self) -> None:
         """Publish until cancelled."""
         while True:

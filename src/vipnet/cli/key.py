@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from base64 import b64encode
 from pathlib import Path
 
 import click
 
-from vipnet.cli.options import config_option
+from vipnet.cli.options import config_option, json_option
+from vipnet.types import fingerprint
 
 
 @click.group(no_args_is_help=False)
@@ -16,13 +19,62 @@ def key() -> None:
 
 
 @key.command(epilog="Example: sudo vipnet key show")
-@click.option("--record", is_flag=True, help="Print it as the TXT record for DNS.")
+@click.option("--record", is_flag=True, help="Print the TXT record for DNS alone.")
+@click.option("--key", "key_alone", is_flag=True, help="Print the key alone, as a peer's `key =` wants it.")
+@click.option("--qr/--no-qr", default=None, help="A QR code of name and key; by default on a terminal.")
+@json_option
 @config_option
-def show(config_path: Path, record: bool) -> None:
-    """Print the public key: 32 bytes in base64, as a peer's `key =` wants it."""
+def show(config_path: Path, as_json: bool, record: bool, key_alone: bool, qr: bool | None) -> None:
+    """Print this host's public key, its fingerprint, and its record for DNS.
+
+    Peers show the same fingerprint in `vipnet trust list`. The QR code holds what
+    `vipnet trust add` takes there: name and key.
+    """
     from vipnet.app.config import load_config
     from vipnet.app.init import public_key, record_line
 
     config = load_config(config_path)
     public = public_key(config)
-    click.echo(record_line(config, public) if record else b64encode(public).decode())
+    text, line = b64encode(public).decode(), record_line(config, public)
+    if as_json:
+        shown = {"name": config.name, "key": text, "fingerprint": fingerprint(public), "record": line}
+        click.echo(json.dumps(shown))
+    elif record or key_alone:
+        click.echo(line if record else text)
+    else:
+        click.echo(f"name         {config.name}\nkey          {text}\nfingerprint  {fingerprint(public)}")
+        click.echo(f"record       {line}")
+        if qr or (qr is None and sys.stdout.isatty()):
+            import segno
+
+            click.echo()
+            segno.make_qr(f"{config.name} {text}").terminal(sys.stdout, compact=True)
+
+
+@key.command(epilog="Example: sudo vipnet key rotate")
+@click.option("--forget-old", is_flag=True, help="Tell nobody: the old key may be in wrong hands.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@config_option
+def rotate(config_path: Path, as_json: bool, forget_old: bool, yes: bool) -> None:
+    """Make another key for this host, and tell its partners, under the old one.
+
+    Connections go on. Partners that are away are told when they come back, for 30 days;
+    those that come later refuse the new key, unless DNSSEC vouches for it, or somebody
+    says `vipnet trust accept-new-key` there. With --forget-old all of them do.
+    """
+    from vipnet.cli.status import ask
+
+    if forget_old and not yes:
+        click.confirm(
+            "Every partner will refuse this host until the new key is accepted there. Go on?", abort=True
+        )
+    reply = ask(config_path, "key_rotate", forget_old=forget_old)
+    if as_json:
+        click.echo(json.dumps(reply))
+        return
+    click.echo(f"old  {reply['old']['fingerprint']}\nnew  {reply['new']['fingerprint']}")
+    if reply["untold"]:
+        click.echo(
+            f"{len(reply['untold'])} partners are being told; `vipnet trust list` says who was not yet."
+        )

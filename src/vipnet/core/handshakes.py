@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vipnet.core import binding, moving, replay
+from vipnet.core import binding, keychange, moving, replay
 from vipnet.core.initiator import Completed, Initiation
 from vipnet.core.locators import usable, usable_only
 from vipnet.core.outbound import flush, want_lookup
@@ -32,7 +32,9 @@ def handle_initiator_timeout(peer: Peer, now: Instant) -> list[Output]:
         return outputs
     step = peer.negotiation.opening(host.unix_s)
     outputs += binding.absorb(peer, step)
-    attempt, forgotten = initiator.new_init(peer.key, peer.psk, peer.mapping.current, step.messages, now)
+    attempt, forgotten = initiator.new_init(
+        peer.own, peer.key, peer.psk, peer.mapping.current, step.messages, now
+    )
     forget_indexes(peer, forgotten)
     host.indexes[attempt.index] = (peer, attempt)
     outputs.append(host.clock)
@@ -77,6 +79,7 @@ def complete(peer: Peer, completed: Completed, source: Locator, now: Instant) ->
     if completed.session.sent == 0:
         # Another handshake crossed ours and is preferred; what our init said counts all the same.
         outputs.append(peer.transmit(completed.session, control.encode(Keepalive()), KIND_CONTROL, source))
+    outputs += keychange.announce(peer, now)
     return outputs + flush(peer, now) + replay.restart_flows(peer, now)
 
 
@@ -93,6 +96,7 @@ def confirm(peer: Peer, session: Session, source: Locator, now: Instant) -> list
             moving.hint_arrived(peer, now)
     outputs += _agree(peer, now)
     outputs += peer.challenge([source], now)
+    outputs += keychange.announce(peer, now)
     return outputs + flush(peer, now) + replay.restart_flows(peer, now)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from vipnet.core.opening import buffer_size
-from vipnet.core.outputs import Output, StoreClock, Transmit
+from vipnet.core.outputs import DropOldKey, Output, StoreClock, StoreOldKey, Transmit
 from vipnet.core.stash import StashRoom
 from vipnet.core.tokens import TokenSpace
 from vipnet.core.trust import AcceptPolicy
@@ -22,6 +24,13 @@ if TYPE_CHECKING:
 
 # Numbers used in the last moments before a crash may not have reached the disk.
 _RESTART_MARGIN_US = 1_000_000
+
+
+class OwnKey(Struct, frozen=True):
+    """A key pair of this host: X25519, 32 bytes each."""
+
+    private: bytes
+    public: PublicKey
 
 
 class Host:
@@ -41,8 +50,9 @@ class Host:
         has_aes: bool = True,
         port: int = DEFAULT_PORT,
     ) -> None:
-        self.name, self.private_key = name, private_key
-        self.public_key: PublicKey = public_key(private_key)
+        self.name = name
+        self.key = OwnKey(private_key, public_key(private_key))
+        self.old_keys: dict[PublicKey, StoreOldKey] = {}  # the latest last
         self.policy, self.space, self.accept = policy, space, accept
         self.random_bytes, self.unix_us = random_bytes, unix_us
         self.has_aes, self.port = has_aes, port
@@ -57,6 +67,53 @@ class Host:
         self.lookups_under_way = 0  # for peers; a first contact's are its own
         self.counters: dict[str, int] = {}
         self._plaintexts = bytearray()
+
+    # --- keys
+
+    @property
+    def public_key(self) -> PublicKey:
+        return self.key.public
+
+    @property
+    def own_keys(self) -> list[OwnKey]:
+        """The key, and those before it that some peer may still know us by."""
+        return [self.key, *(OwnKey(old.private, old.public) for old in self.old_keys.values())]
+
+    def own_key(self, public: PublicKey | None) -> OwnKey:
+        """The pair that PUBLIC is of; the present one, if we have that no more."""
+        return next((own for own in self.own_keys if own.public == public), self.key)
+
+    def load_old_keys(self, stored: Iterable[StoreOldKey]) -> list[Output]:
+        """Take what an earlier run has left. One that is the present key was stored before a crash."""
+        by_age = sorted(stored, key=lambda old: old.until)
+        self.old_keys = {old.public: old for old in by_age if old.public != self.key.public}
+        return self.expire_old_keys()
+
+    def old_key(self) -> StoreOldKey:
+        """The present key, as it is kept after a rotation."""
+        return StoreOldKey(self.key.public, self.key.private, self.unix_s + self.policy.old_key_s)
+
+    def rotate(self, private_key: bytes) -> list[Output]:
+        """Have another key from now on; the one before answers those who know no other."""
+        old = self.old_key()
+        self.old_keys[old.public] = old
+        self.key = OwnKey(private_key, public_key(private_key))
+        return [old, *self.expire_old_keys()]
+
+    def forget_old_keys(self) -> list[Output]:
+        dropped: list[Output] = [DropOldKey(public) for public in self.old_keys]
+        self.old_keys = {}
+        return dropped
+
+    def expire_old_keys(self) -> list[Output]:
+        """Their time is over, or there are too many."""
+        if not self.old_keys:
+            return []
+        unix_s = self.unix_s
+        kept = [old for old in self.old_keys.values() if old.until > unix_s][-self.policy.old_keys :]
+        dropped = [DropOldKey(public) for public, old in self.old_keys.items() if old not in kept]
+        self.old_keys = {old.public: old for old in kept}
+        return list(dropped)
 
     @property
     def unix_s(self) -> float:
@@ -89,6 +146,10 @@ class Host:
         if len(sources) < 2:
             return [Transmit(payload, to)]
         return [Transmit(payload, to, source) for source in sources[:AMPLIFICATION]]
+
+    def forget_indexes(self, indexes: Iterable[int]) -> None:
+        for index in indexes:
+            self.indexes.pop(index, None)
 
     def new_index(self) -> int:
         """A session index that is not in use and cannot be guessed."""

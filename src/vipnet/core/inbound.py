@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vipnet.core import binding, handshakes, moving
+from vipnet.core import binding, handshakes, keychange, moving
 from vipnet.core.opening import Opened, Opener
 from vipnet.core.outbound import flush, touch
 from vipnet.core.outputs import Deliver, LogEvent, Output
@@ -19,6 +19,7 @@ from vipnet.wire.control import (
     Hint,
     HintAck,
     Keepalive,
+    KeyRotation,
     Offer,
     OfferRequest,
     PathChallenge,
@@ -128,6 +129,8 @@ def _handle_message(
             return binding.apply(peer, peer.negotiation.handle(message, peer.host.unix_s, now), now)
         case Close():
             return _handle_close(peer, session, message)
+        case KeyRotation():
+            return keychange.handle_rotation(peer, session, message, now)
         case Keepalive():
             return []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from vipnet.core.host import Host
+from vipnet.core.host import Host, OwnKey
 from vipnet.core.rtt import RttEstimator
 from vipnet.core.session import Session
 from vipnet.crypto.cookie import COOKIE_LIFE_S, add_macs, open_reply
@@ -34,6 +34,7 @@ class Initiation(Struct, eq=False):
     """One try: what is needed to read its answer, and to send it again with a cookie."""
 
     index: int
+    own: OwnKey
     key: PublicKey | None
     noise: NoiseHandshake
     datagram: HandshakeDatagram
@@ -105,24 +106,26 @@ class Initiator:
 
     def new_init(
         self,
+        own: OwnKey,
         key: PublicKey,
         psk: bytes,
         observed: Locator | None,
         tokens: tuple[TokenMessage, ...],
         now: Instant,
     ) -> tuple[Initiation, list[int]]:
-        """A new IK try, and the indexes of tries that are forgotten for it.
+        """A new IK try as OWN, and the indexes of tries that are forgotten for it.
 
         The host's timestamp has grown: store it before the datagram is sent.
         """
-        noise = self._noise(IKPSK2, key, psk)
+        noise = self._noise(IKPSK2, own, key, psk)
         message = noise.write(encode_payload(self._payload(observed, tokens), INIT_PAYLOAD_SIZE))
-        return self._attempt(HandshakeType.IK_INIT, noise, message, key, now)
+        return self._attempt(HandshakeType.IK_INIT, own, noise, message, key, now)
 
     def new_xx(self, now: Instant) -> tuple[Initiation, list[int]]:
         """A new try towards a peer whose key is not known; its name is not said yet."""
-        noise = self._noise(XX, None, None)
-        return self._attempt(HandshakeType.XX_1, noise, noise.write(b""), None, now)
+        own = self._host.key
+        noise = self._noise(XX, own, None, None)
+        return self._attempt(HandshakeType.XX_1, own, noise, noise.write(b""), None, now)
 
     def read_response(
         self, attempt: Initiation, datagram: HandshakeDatagram, now: Instant
@@ -186,13 +189,14 @@ class Initiator:
         attempt.datagram = add_macs(attempt.datagram, attempt.key, value)
         return attempt.datagram.encode()
 
-    def _noise(self, pattern: Pattern, key: PublicKey | None, psk: bytes | None) -> NoiseHandshake:
-        host = self._host
+    def _noise(
+        self, pattern: Pattern, own: OwnKey, key: PublicKey | None, psk: bytes | None
+    ) -> NoiseHandshake:
         return NoiseHandshake(
             pattern,
             initiator=True,
-            static=host.private_key,
-            ephemeral=host.random_bytes(32),
+            static=own.private,
+            ephemeral=self._host.random_bytes(32),
             prologue=prologue(pattern),
             remote_static=key,
             psk=psk or bytes(32),
@@ -213,12 +217,18 @@ class Initiator:
         )
 
     def _attempt(
-        self, kind: HandshakeType, noise: NoiseHandshake, message: bytes, key: PublicKey | None, now: Instant
+        self,
+        kind: HandshakeType,
+        own: OwnKey,
+        noise: NoiseHandshake,
+        message: bytes,
+        key: PublicKey | None,
+        now: Instant,
     ) -> tuple[Initiation, list[int]]:
         index = self._host.new_index()
         cookie = self._cookie[0] if self._cookie is not None and now < self._cookie[1] else None
         datagram = add_macs(HandshakeDatagram(kind, index, 0, message), key, cookie)
-        attempt = Initiation(index, key, noise, datagram, now, self._host.move_number)
+        attempt = Initiation(index, own, key, noise, datagram, now, self._host.move_number)
         self._attempts[index] = attempt
         forgotten = list(self._attempts)[:-_ATTEMPTS_MAX]
         for old in forgotten:
@@ -228,6 +238,8 @@ class Initiator:
         return attempt, forgotten
 
     def _session(self, attempt: Initiation, remote_index: int, cipher: Cipher, boot_id: bytes) -> Session:
+        key = attempt.noise.remote_static
+        assert key is not None  # noqa: S101 - given for IK, read for XX
         return Session(
             local_index=attempt.index,
             remote_index=remote_index,
@@ -236,4 +248,6 @@ class Initiator:
             begun_at=attempt.sent_at,
             begun_by_us=True,
             boot_id=boot_id,
+            own_key=attempt.own.public,
+            peer_key=key,
         )

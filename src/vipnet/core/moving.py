@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vipnet.core import replay
+from vipnet.core import keychange, replay
 from vipnet.core.hints import HintSender
 from vipnet.core.locators import usable, usable_only
 from vipnet.core.outbound import flush, want_lookup
-from vipnet.core.outputs import LogEvent, LookupResult, Output, PathAnswered
+from vipnet.core.outputs import LookupResult, Output, PathAnswered
 from vipnet.core.path import Answered
 from vipnet.core.peer import Peer
-from vipnet.core.trust import at_least
 from vipnet.policy import CHALLENGE_SIZE
 from vipnet.types import Instant, Locator
 from vipnet.wire.control import Hint, HintAck, PathChallenge, PathResponse, Report
@@ -315,7 +314,7 @@ def handle_lookup(peer: Peer, result: LookupResult, now: Instant) -> list[Output
     new = mapping.add_looked_up(locators)
     if host.policy.lookup_before_send and locators and peer.renewing:
         mapping.current = locators[0]
-    outputs = _compare_key(peer, result)
+    outputs = keychange.compare_with_dns(peer, result, now)
     if peer.hints is not None and peer.hints.handle_lookup(now).send:
         outputs += _send_hint(peer, now)
     if peer.initiator.active:
@@ -326,17 +325,3 @@ def handle_lookup(peer: Peer, result: LookupResult, now: Instant) -> list[Output
     if len(peer.backlog) and peer.sessions.sending(now) is None:
         peer.want_handshake(now)  # profile `paper` waited for DNS first
     return outputs + flush(peer, now)
-
-
-def _compare_key(peer: Peer, result: LookupResult) -> list[Output]:
-    """The stored key counts, whatever DNS says; what it says makes trust stronger, or is worth a warning."""
-    if result.key is None:
-        return []
-    if result.key == peer.key:
-        level = at_least(peer.known.trust, "dnssec" if result.secure else "dns")
-        return [] if level == peer.known.trust else [peer.remember(trust=level)]
-    if result.key == peer.other_key:
-        return []
-    peer.other_key = result.key
-    fields = {"peer": peer.name, "known_key": peer.key.hex(), "dns_key": result.key.hex()}
-    return [LogEvent("trust.dns_has_another_key", fields, "warning")]

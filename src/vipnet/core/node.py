@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network
 from itertools import count
 
-from vipnet.core import binding, handshakes, inbound, moving, outbound, replay
+from vipnet.core import binding, handshakes, inbound, keychange, moving, outbound, replay
 from vipnet.core.firstcontact import FirstContact
 from vipnet.core.host import Host
 from vipnet.core.initiator import Initiation
@@ -36,7 +36,7 @@ from vipnet.core.session import Session
 from vipnet.core.trust import ListedPeer
 from vipnet.errors import PeerError, ProtocolError
 from vipnet.policy import LOCATORS_MAX
-from vipnet.types import Fqdn, Instant, Locator
+from vipnet.types import Fqdn, Instant, Locator, PublicKey
 from vipnet.wire.control import Close, Keepalive
 from vipnet.wire.datagram import DataHeader, is_handshake
 from vipnet.wire.handshake import CookieReply, HandshakeDatagram, HandshakeType, decode_handshake
@@ -54,15 +54,18 @@ class Node:
         self.peers: dict[Fqdn, Peer] = {}
         self.moves = MoveLog(first_id=1)
         self._listed = {peer.name: peer for peer in listed}
+        self._by_config = frozenset(self._listed)
         self._contacts: dict[Fqdn, FirstContact] = {}
         self._responder = Responder(host, self.peers, self._add_peer, self._reschedule)
         self._due: list[tuple[Instant, int, Peer | FirstContact]] = []
         self._scheduled: dict[Fqdn, Instant] = {}
         self._order = count()
         self._icmp_second, self._icmp_sent = 0, 0
-        self._at_start: list[Output] = list(host.space.load(stored))
+        self._at_start: list[Output] = [*host.space.load(stored), *host.load_old_keys(stored.old_keys)]
         for known in stored.peers:
-            self._add_peer(known)
+            peer = self._add_peer(known)
+            if peer.known != known:
+                self._at_start.append(peer.known)
         self._at_start += self._add_listed()
 
     def start(self, now: Instant) -> list[Output]:
@@ -187,13 +190,13 @@ class Node:
         BindingReady or BindingFailed follows, within policy.resolve_timeout_s.
         """
         outputs: list[Output] = []
-        if result.name == self.host.name or result.key == self.host.public_key:
+        if result.name == self.host.name or self._is_own(result.key):
             return [BindingFailed(result.name, "DNS has our own key for it")]
         peer = self.peers.get(result.name)
         if peer is None and result.key is not None:
             known = StorePeer(result.name, result.key, "dnssec" if result.secure else "dns", contacted=True)
             peer = self._add_peer(known)
-            outputs.append(known)
+            outputs.append(peer.known)
         if peer is None:
             return outputs + self._want_first_contact(result, now)
         if not peer.known.contacted:
@@ -233,6 +236,49 @@ class Node:
         outputs = binding.absorb(peer, peer.negotiation.release(self.host.unix_s))
         return [*outputs, DropPeer(name)]
 
+    # --- keys
+
+    def rotate(self, private_key: bytes, now: Instant, *, forget_old: bool = False) -> list[Output]:
+        """This host has another key: partners with a session learn it now, others when they come back.
+
+        forget_old  nobody is told, and the old key opens nothing any more: it may be in wrong hands
+        """
+        outputs = self.host.rotate(private_key)
+        if forget_old:
+            outputs += self.host.forget_old_keys()
+        for peer in self.peers.values():
+            if forget_old:
+                outputs += peer.use_own_key(self.host.key)
+            else:
+                outputs += keychange.announce(peer, now)
+            self._reschedule(peer)
+        return self._finish(outputs, now)
+
+    def accept_key(self, name: Fqdn, key: PublicKey, now: Instant) -> list[Output]:
+        """Somebody says that NAME, which is known, has KEY."""
+        peer = self.peers[name]
+        outputs = keychange.accept(peer, key, now)
+        self._reschedule(peer)
+        return self._finish(outputs, now)
+
+    def pin(self, name: Fqdn, key: PublicKey, locators: tuple[Locator, ...], now: Instant) -> list[Output]:
+        """Somebody says that NAME, known or not, has KEY and is at LOCATORS."""
+        if name not in self.peers:
+            peer = self._add_peer(StorePeer(name, key, "pinned", locators=locators))
+            return [peer.known]
+        self.peers[name].mapping.add_looked_up(locators)
+        return self.accept_key(name, key, now)
+
+    def list_unknown(self, name: Fqdn, locators: tuple[Locator, ...] | None) -> None:
+        """NAME may be asked for its key, at LOCATORS besides what DNS says; None: no more."""
+        if locators is not None:
+            self._listed.setdefault(name, ListedPeer(name, None, locators))
+        elif name in self._listed and name not in self._by_config:
+            del self._listed[name]
+
+    def _is_own(self, key: PublicKey | None) -> bool:
+        return any(key == own.public for own in self.host.own_keys)
+
     def shutdown(self, now: Instant) -> list[Output]:
         """Tell every partner that our sessions are void from now on."""
         outputs: list[Output] = []
@@ -249,7 +295,7 @@ class Node:
         return self._due[0][0] if self._due else None
 
     def handle_timeout(self, now: Instant) -> list[Output]:
-        return self._finish([], now)
+        return self._finish(self.host.expire_old_keys(), now)
 
     # --- inside
 
@@ -339,14 +385,14 @@ class Node:
     ) -> list[Output]:
         """Message 2 of XX: from now on the peer has a key, and a place in the store."""
         key = contact.initiator.read_xx_2(attempt, datagram)
-        if key == self.host.public_key:
+        if self._is_own(key):
             raise ProtocolError(f"{contact.name} answers with our own key")
         known = StorePeer(contact.name, key, "tofu", contacted=True)
         peer = self._add_peer(known)
         peer.mapping.add_looked_up(usable_only([source], self.host.space.subnet, self.host.locators))
         step = peer.negotiation.opening(self.host.unix_s)
         message, completed = contact.initiator.write_xx_3(attempt, datagram, source, step.messages, now)
-        outputs: list[Output] = [known, *binding.absorb(peer, step), self.host.clock]
+        outputs: list[Output] = [peer.known, *binding.absorb(peer, step), self.host.clock]
         outputs.append(Transmit(message, source))
         outputs += handshakes.complete(peer, completed, source, now)
         self._reschedule(peer)
@@ -372,10 +418,13 @@ class Node:
         outputs: list[Output] = []
         for listed in self._listed.values():
             known = self.peers.get(listed.name)
-            if listed.key is not None and (known is None or known.key != listed.key):
-                stored = StorePeer(listed.name, listed.key, "pinned", locators=listed.locators)
-                self._add_peer(stored)
-                outputs.append(stored)
+            rotated = known is not None and listed.key in known.known.previous_keys
+            if listed.key is not None and not rotated and (known is None or known.key != listed.key):
+                own_key = None if known is None else known.known.own_key
+                stored = StorePeer(
+                    listed.name, listed.key, "pinned", locators=listed.locators, own_key=own_key
+                )
+                outputs.append(self._add_peer(stored).known)
             elif known is not None and listed.key is not None and known.known.trust != "pinned":
                 outputs.append(known.remember(trust="pinned"))
             if known is not None:
@@ -461,6 +510,8 @@ class Node:
         peer.flows.expire(now)
         if peer.insistence is not None and _is_due(peer.insistence.at, now):
             outputs += moving.insist(peer, now)
+        if _is_due(peer.announce_at, now):
+            outputs += keychange.announce(peer, now)
         if _is_due(peer.ask_listed_at(), now):
             outputs += moving.ask_listed(peer, now)
         if _is_due(peer.active_ends(), now):

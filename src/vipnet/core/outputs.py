@@ -68,11 +68,13 @@ class LookupWanted(Struct, frozen=True):
     """Ask DNS for NAME's address and capability record; answer by Node.handle_lookup.
 
     authoritative  ask the name's own servers: a resolver's cache would lie
+    verify         trust hangs on the answer: validate it (DNSSEC)
     """
 
     name: Fqdn
     reason: str
     authoritative: bool = False
+    verify: bool = False
 
 
 class LookupResult(Struct, frozen=True):
@@ -171,9 +173,11 @@ class StoreQuarantine(Struct, frozen=True):
 class StorePeer(Struct, frozen=True):
     """Insert or replace what is known of a peer.
 
-    timestamp   greatest handshake timestamp seen from it
-    active      was an active partner: spoken to first after a restart
-    contacted   we asked for it first, so that it may open sessions to us
+    timestamp      greatest handshake timestamp seen from it
+    active         was an active partner: spoken to first after a restart
+    contacted      we asked for it first, so that it may open sessions to us
+    own_key        the key it knows us by, None: the one we have when this is read
+    previous_keys  that it had before `key`, the latest last; they never come back
     """
 
     name: Fqdn
@@ -184,13 +188,40 @@ class StorePeer(Struct, frozen=True):
     move_number: int = 0
     active: bool = False
     contacted: bool = False
+    own_key: PublicKey | None = None
+    previous_keys: tuple[PublicKey, ...] = ()
 
 
 class DropPeer(Struct, frozen=True):
     name: Fqdn
 
 
-StoreOutput = StoreClock | StoreOwnToken | StoreBinding | DropBinding | StoreQuarantine | StorePeer | DropPeer
+class StoreOldKey(Struct, frozen=True):
+    """A key that this host had, for peers that were not told of its successor.
+
+    until  seconds since 1970
+    """
+
+    public: PublicKey
+    private: bytes
+    until: float
+
+
+class DropOldKey(Struct, frozen=True):
+    public: PublicKey
+
+
+StoreOutput = (
+    StoreClock
+    | StoreOwnToken
+    | StoreBinding
+    | DropBinding
+    | StoreQuarantine
+    | StorePeer
+    | DropPeer
+    | StoreOldKey
+    | DropOldKey
+)
 
 
 class StoredState(Struct):
@@ -201,6 +232,7 @@ class StoredState(Struct):
     peers: list[StorePeer] = []
     bindings: list[StoreBinding] = []
     quarantine: list[StoreQuarantine] = []
+    old_keys: list[StoreOldKey] = []
 
 
 # --- moves, for people

@@ -15,13 +15,13 @@ from msgspec import structs
 from vipnet.core.backlog import Backlog
 from vipnet.core.flows import Flows
 from vipnet.core.hints import HintSender
-from vipnet.core.host import Host
+from vipnet.core.host import Host, OwnKey
 from vipnet.core.initiator import Initiation, Initiator
 from vipnet.core.liveness import Liveness
 from vipnet.core.mapping import Mapping
 from vipnet.core.moves import MoveLog
 from vipnet.core.negotiation import Negotiation
-from vipnet.core.outputs import Output, StoreBinding, StorePeer, Transmit
+from vipnet.core.outputs import Output, StoreBinding, StorePeer, Transmit, TrustLevel
 from vipnet.core.path import Challenges, Insistence
 from vipnet.core.rtt import RttEstimator
 from vipnet.core.sealing import seal
@@ -45,6 +45,7 @@ class Peer:
     """A host that we speak to, or did, or were told of.
 
     known         what is stored of it; key and trust included
+    own           our key that it knows us by
     negotiation   of the two tokens; roles follow from who has the lower key
     hints         the hint of our last move, until it is acknowledged
     last_traffic  when a packet last went to it or came from it (the paper's Active Partner List)
@@ -59,7 +60,10 @@ class Peer:
         psk: bytes = bytes(32),
     ) -> None:
         self.host, self.moves, self.known, self.psk = host, moves, known, psk
-        we_are_lower = host.public_key < known.key
+        if known.own_key is None:
+            self.known = structs.replace(known, own_key=host.public_key)
+        self.own = host.own_key(known.own_key)
+        we_are_lower = self.own.public < known.key
         self.rtt = RttEstimator(host.policy)
         self.negotiation = Negotiation(host.name, known.name, we_are_lower, host.space, host.policy, binding)
         self.mapping = Mapping(known.locators, known.move_number)
@@ -83,6 +87,10 @@ class Peer:
         self.wanted_until: Instant | None = None  # an application waits for the token
         self.lookup_under_way = False
         self.other_key: PublicKey | None = None  # that DNS has, and was warned of
+        self.refused_key: PublicKey | None = None  # that somebody showed last in the peer's name
+        self.greeted_at: Instant | None = None  # by a previous key of the peer
+        self.announce_at: Instant | None = None  # our new key, again
+        self.announce_gap_s = 0.0
         self.renewing = False  # the lease ran out and DNS was asked once
         self.moved_at: Instant | None = None  # our move, until data of the peer arrives again
         self.data_heard: Instant | None = None  # last packet of an application of the peer
@@ -119,6 +127,38 @@ class Peer:
     def active(self, now: Instant) -> bool:
         """Whether there was traffic during the last T seconds (paper section 3.2)."""
         return self.last_traffic is not None and now - self.last_traffic < self.host.policy.lease_s
+
+    # --- keys
+
+    def change_key(self, key: PublicKey, trust: TrustLevel) -> StorePeer:
+        """The peer has another key, from whomever we know it; sessions under the old one go on."""
+        previous = (*self.known.previous_keys, self.key)[-self.host.policy.previous_keys :]
+        changed = self.remember(key=key, trust=trust, previous_keys=previous)
+        self.host.forget_indexes(self.initiator.stop())
+        self.other_key = self.refused_key = None
+        self._take_roles()
+        return changed
+
+    @property
+    def offered_key(self) -> PublicKey | None:
+        """Another key that was shown in the peer's name, or is in DNS, and is not trusted."""
+        return self.refused_key or self.other_key
+
+    def use_own_key(self, own: OwnKey) -> list[Output]:
+        """The peer has shown that it knows us by OWN."""
+        if own == self.own:
+            return []
+        self.own = own
+        self._take_roles()
+        return [self.remember(own_key=own.public)]
+
+    def _take_roles(self) -> None:
+        """Who chooses tokens, and whose handshake counts of two that cross, follows from the two keys."""
+        we_are_lower = self.own.public < self.key
+        if we_are_lower != self.sessions.we_are_lower:
+            self.sessions.we_are_lower = we_are_lower
+            host = self.host
+            self.negotiation = Negotiation(host.name, self.name, we_are_lower, host.space, host.policy)
 
     # --- outages
 
@@ -328,6 +368,7 @@ class Peer:
             self.replay_at,
             self.save_at,
             self.ask_listed_at(),
+            self.announce_at,
             None if self.insistence is None else self.insistence.at,
         )
         return min((at for at in deadlines if at is not None), default=None)

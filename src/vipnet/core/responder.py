@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from vipnet.core import binding, handshakes
-from vipnet.core.host import Host
+from vipnet.core import binding, handshakes, keychange
+from vipnet.core.host import Host, OwnKey
 from vipnet.core.locators import usable
 from vipnet.core.outputs import LogEvent, LookupResult, LookupWanted, Output, StorePeer, Transmit
 from vipnet.core.peer import Peer
@@ -35,12 +35,12 @@ from vipnet.wire.handshake import (
 _HELD_S = 10.0  # the initiator has tried again several times by then
 _XX_PENDING_MAX = 64
 _XX_PENDING_S = 10.0
-_WARN_AGAIN_S = 60.0
 
 
 class _Claim(Struct, frozen=True):
-    """A whole, authentic init: KEY has it that its host is called payload.name."""
+    """A whole, authentic init to our key OWN: KEY has it that its host is called payload.name."""
 
+    own: OwnKey
     payload: InitPayload
     key: PublicKey
     noise: NoiseHandshake
@@ -63,8 +63,7 @@ class Responder:
         self._jar = CookieJar(host.random_bytes(32))
         self._held: dict[tuple[Fqdn, PublicKey], tuple[_Claim, Instant]] = {}
         self._refused: dict[tuple[Fqdn, PublicKey], Instant] = {}
-        self._warned: dict[Fqdn, Instant] = {}
-        self._xx: dict[int, tuple[NoiseHandshake, Instant]] = {}
+        self._xx: dict[int, tuple[OwnKey, NoiseHandshake, Instant]] = {}
         self._second, self._inits = 0, 0
 
     # --- first messages
@@ -72,21 +71,27 @@ class Responder:
     def handle_ik_init(self, datagram: HandshakeDatagram, source: Locator, now: Instant) -> list[Output]:
         """Message 1 of IK. Raise PeerError when it is not for us or not allowed."""
         host = self._host
-        if not verify_mac1(host.public_key, datagram):
-            raise ProtocolError("init for another key")
+        own = self._meant(datagram)
         if not usable(source, host.space.subnet, host.locators):
             raise ProtocolError(f"init from {source}")
         if self._under_load(now) and not self._jar.verify_mac2(datagram, source, now):
-            return self._cookie(datagram, source, host.public_key, now)
+            return self._cookie(datagram, source, own.public, now)
         noise = NoiseHandshake(
             IKPSK2,
             initiator=False,
-            static=host.private_key,
+            static=own.private,
             ephemeral=host.random_bytes(32),
             prologue=prologue(IKPSK2),
         )
         payload = decode_init_payload(noise.read(datagram.noise))
-        return self._decide(_claim(payload, noise, datagram, source, None), now)
+        return self._decide(_claim(payload, own, noise, datagram, source, None), now)
+
+    def _meant(self, datagram: HandshakeDatagram) -> OwnKey:
+        """Which of our keys the init is for. Raise ProtocolError when it is for none."""
+        for own in self._host.own_keys:
+            if verify_mac1(own.public, datagram):
+                return own
+        raise ProtocolError("init for another key")
 
     def handle_xx_1(self, datagram: HandshakeDatagram, source: Locator, now: Instant) -> list[Output]:
         """Message 1 of XX: answered only where configured, and after a cookie."""
@@ -101,45 +106,53 @@ class Responder:
         noise = NoiseHandshake(
             XX,
             initiator=False,
-            static=host.private_key,
+            static=host.key.private,
             ephemeral=host.random_bytes(32),
             prologue=prologue(XX),
         )
         noise.read(datagram.noise)
         index = host.new_index()
-        self._xx[index] = (noise, now)
+        self._xx[index] = (host.key, noise, now)
         answer = HandshakeDatagram(HandshakeType.XX_2, index, datagram.sender, noise.write(b""))
         return [Transmit(add_macs(answer, None).encode(), source)]
 
     def handle_xx_3(self, datagram: HandshakeDatagram, source: Locator, now: Instant) -> list[Output]:
         """Message 3 of XX: now we know who it is."""
-        noise, begun_at = self._xx.get(datagram.receiver, (None, now))
-        if noise is None or now - begun_at > _XX_PENDING_S:
+        pending = self._xx.get(datagram.receiver)
+        if pending is None or now - pending[2] > _XX_PENDING_S:
             raise ProtocolError("XX message 3 without its message 2")
-        if not verify_mac1(self._host.public_key, datagram):
+        own, noise, _ = pending
+        if not verify_mac1(own.public, datagram):
             raise ProtocolError("XX message 3 for another key")
         payload = decode_init_payload(noise.read(datagram.noise))
         del self._xx[datagram.receiver]
-        return self._decide(_claim(payload, noise, datagram, source, datagram.receiver), now)
+        return self._decide(_claim(payload, own, noise, datagram, source, datagram.receiver), now)
 
     # --- whom to answer
 
     def _decide(self, claim: _Claim, now: Instant) -> list[Output]:
         name, host = claim.payload.name, self._host
-        if claim.key == host.public_key or name == host.name:
+        if name == host.name or any(claim.key == own.public for own in host.own_keys):
             raise ProtocolError("somebody else with our own key or name")
         peer = self._peers.get(name)
-        if peer is not None:
-            if peer.key != claim.key:
-                host.count("key_changed")
-                return self._warn_changed(peer, claim.key, now)
-            if not (host.accept.allows(name) or peer.known.contacted or peer.known.trust == "pinned"):
-                host.count("not_accepted")
-                raise ProtocolError(f"{name} may no longer open a session to us (accept.from)")
-            return self._answer(peer, claim, now)
-        if not host.accept.allows(name):
+        if not (host.accept.allows(name) or (peer is not None and _always_allowed(peer))):
             host.count("not_accepted")
             raise ProtocolError(f"{name} may not open a session to us (accept.from)")
+        if peer is None:
+            return self._hold(claim, now)
+        if claim.key == peer.key:
+            return self._answer(peer, claim, now)
+        if claim.key in peer.known.previous_keys:
+            outputs = keychange.handle_previous_key(peer, claim.own, claim.source, now)
+            self._reschedule(peer)
+            return outputs
+        if peer.known.trust == "pinned":
+            return keychange.refuse(peer, claim.key, None)
+        return self._hold(claim, now)
+
+    def _hold(self, claim: _Claim, now: Instant) -> list[Output]:
+        """Keep CLAIM, and ask DNS whether it is true."""
+        name, host = claim.payload.name, self._host
         # By name and key: a false claim must not stand in the way of the true host.
         refused_at = self._refused.get((name, claim.key))
         if refused_at is not None and now - refused_at < host.policy.refused_cache_s:
@@ -150,14 +163,12 @@ class Responder:
             host.count("pending_inits_full")
             return []
         self._held[name, claim.key] = (claim, now)
-        return [] if asked else [LookupWanted(name, "who claims this name")]
+        return [] if asked else [LookupWanted(name, "who claims this name", verify=True)]
 
     def handle_lookup(self, result: LookupResult, now: Instant) -> list[Output]:
         """DNS said which key NAME has: answer the init that waits for it, or forget it."""
         claims = [claim for (name, _), (claim, _) in self._held.items() if name == result.name]
         self._held = {held: value for held, value in self._held.items() if held[0] != result.name}
-        if result.failed:
-            return []
         outputs: list[Output] = []
         for claim in claims:
             try:
@@ -168,8 +179,11 @@ class Responder:
         return outputs
 
     def _handle_verdict(self, claim: _Claim, result: LookupResult, now: Instant) -> list[Output]:
-        if result.name in self._peers:
-            return self._decide(claim, now)
+        peer = self._peers.get(result.name)
+        if peer is not None:
+            return self._handle_change(peer, claim, result, now)
+        if result.failed:
+            return []  # it will try again
         if result.key != claim.key:
             self._refused[result.name, claim.key] = now
             self._host.count("not_vouched_for")
@@ -179,7 +193,17 @@ class Responder:
         peer = self._add_peer(known)
         if result.port is not None:
             peer.port = result.port
-        return [known, *self._answer(peer, claim, now)]
+        return [peer.known, *self._answer(peer, claim, now)]
+
+    def _handle_change(self, peer: Peer, claim: _Claim, result: LookupResult, now: Instant) -> list[Output]:
+        """A known peer with another key than we know: DNSSEC may vouch for it, nothing less."""
+        if claim.key == peer.key or claim.key in peer.known.previous_keys:
+            return self._decide(claim, now)  # it has become true meanwhile
+        if claim.key != result.key or not keychange.vouched_for(peer, result):
+            self._refused[peer.name, claim.key] = now
+            return keychange.refuse(peer, claim.key, result)
+        outputs = keychange.change(peer, claim.key, now, "DNSSEC", "dnssec")
+        return outputs + self._answer(peer, claim, now)
 
     # --- answers
 
@@ -197,7 +221,8 @@ class Responder:
             stale = noise.write(encode_payload(StalePayload(peer.known.timestamp)))
             return [Transmit(self._respond(claim, host.new_index(), stale), claim.source)]
         cipher = choose_cipher(payload.ciphers, host.has_aes)
-        outputs: list[Output] = []
+        # Before its messages are read: who chooses follows from the keys.
+        outputs = peer.use_own_key(claim.own)
         replies: list[TokenMessage] = []
         for message in payload.tokens:
             step = peer.negotiation.handle(message, host.unix_s, now, provisional=True)
@@ -223,6 +248,8 @@ class Responder:
             begun_at=now,
             begun_by_us=False,
             boot_id=payload.boot_id,
+            own_key=claim.own.public,
+            peer_key=claim.key,
             arrival=Arrival(payload, host.move_number, response),
         )
         outputs += handshakes.install(peer, session, now)
@@ -235,6 +262,7 @@ class Responder:
 
     def _finish_xx(self, peer: Peer, claim: _Claim, index: int, now: Instant) -> list[Output]:
         """Message 3 proved both the key and that the handshake is fresh: the session is usable at once."""
+        outputs = peer.use_own_key(claim.own)
         session = Session(
             local_index=index,
             remote_index=claim.datagram.sender,
@@ -243,9 +271,11 @@ class Responder:
             begun_at=now,
             begun_by_us=False,
             boot_id=claim.payload.boot_id,
+            own_key=claim.own.public,
+            peer_key=claim.key,
             arrival=Arrival(claim.payload, 0),
         )
-        outputs = handshakes.install(peer, session, now)
+        outputs += handshakes.install(peer, session, now)
         outputs += handshakes.confirm(peer, session, claim.source, now)
         outputs += binding.hear(peer, claim.payload.tokens, now)
         self._reschedule(peer)
@@ -266,15 +296,6 @@ class Responder:
         self._inits += 1
         return self._inits > self._host.policy.stranger_inits_per_s
 
-    def _warn_changed(self, peer: Peer, key: PublicKey, now: Instant) -> list[Output]:
-        """Like a changed SSH host key: refused, and said so, but not for every datagram."""
-        last = self._warned.get(peer.name)
-        if last is not None and now - last < _WARN_AGAIN_S:
-            return []
-        self._warned[peer.name] = now
-        fields = {"peer": peer.name, "known_key": peer.key.hex(), "offered_key": key.hex()}
-        return [LogEvent("trust.key_changed", fields, "warning")]
-
     def _forget_old_claims(self, now: Instant) -> None:
         self._held = {name: held for name, held in self._held.items() if now - held[1] < _HELD_S}
         cache_s = self._host.policy.refused_cache_s
@@ -282,12 +303,13 @@ class Responder:
         self._refused = dict(list(recent.items())[-self._host.policy.pending_inits :])
 
     def _forget_old_xx(self, now: Instant) -> None:
-        recent = [(index, xx) for index, xx in self._xx.items() if now - xx[1] < _XX_PENDING_S]
+        recent = [(index, xx) for index, xx in self._xx.items() if now - xx[2] < _XX_PENDING_S]
         self._xx = dict(recent[-_XX_PENDING_MAX + 1 :])
 
 
 def _claim(
     payload: InitPayload,
+    own: OwnKey,
     noise: NoiseHandshake,
     datagram: HandshakeDatagram,
     source: Locator,
@@ -295,4 +317,8 @@ def _claim(
 ) -> _Claim:
     key = noise.remote_static
     assert key is not None  # noqa: S101 - the message read last carries it
-    return _Claim(payload, key, noise, datagram, source, own_index)
+    return _Claim(own, payload, key, noise, datagram, source, own_index)
+
+
+def _always_allowed(peer: Peer) -> bool:
+    return peer.known.contacted or peer.known.trust == "pinned"

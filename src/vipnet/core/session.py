@@ -14,7 +14,7 @@ from vipnet.crypto.replay import ReplayWindow
 from vipnet.crypto.transport import Cipher, OpeningKey, Out, SealingKey
 from vipnet.errors import ProtocolError
 from vipnet.policy import OLD_KEY_S, REJECT_AFTER_COUNT, REJECT_AFTER_S, REKEY_AFTER_COUNT, REKEY_AFTER_S
-from vipnet.types import Instant
+from vipnet.types import Instant, PublicKey
 from vipnet.wire.handshake import InitPayload
 
 _CROSSING_S = 5.0  # two handshakes begun within this are crossing, not one after the other
@@ -37,6 +37,7 @@ class Session:
     """Keys, counters and replay window of one handshake.
 
     local_index   in datagrams to us; remote_index in datagrams to the peer
+    own_key       our static key that it was made with; peer_key is the peer's
     begun_by_us   we were the initiator
     confirmed     the peer proved that it has the keys: only then may we send
     sent          datagrams sealed so far: the next counter
@@ -52,11 +53,14 @@ class Session:
         begun_at: Instant,
         begun_by_us: bool,
         boot_id: bytes,
+        own_key: PublicKey,
+        peer_key: PublicKey,
         arrival: Arrival | None = None,
     ) -> None:
         sealing, opening = keys if begun_by_us else (keys[1], keys[0])
         self.local_index, self.remote_index = local_index, remote_index
         self.begun_at, self.begun_by_us, self.boot_id = begun_at, begun_by_us, boot_id
+        self.own_key, self.peer_key = own_key, peer_key
         self.confirmed = begun_by_us
         self.arrival = arrival
         self.sent = 0
@@ -125,7 +129,7 @@ class Sessions:
     """
 
     def __init__(self, *, we_are_lower: bool) -> None:
-        self._we_are_lower = we_are_lower
+        self.we_are_lower = we_are_lower
         self._sending: Session | None = None
         self._unconfirmed: list[Session] = []
         self._old: list[tuple[Session, Instant]] = []  # and when its key is forgotten
@@ -221,9 +225,10 @@ class Sessions:
         crossing = (
             new.begun_by_us != current.begun_by_us
             and new.boot_id == current.boot_id
+            and (new.own_key, new.peer_key) == (current.own_key, current.peer_key)
             and abs(new.begun_at - current.begun_at) < _CROSSING_S
         )
-        return crossing and current.begun_by_us == self._we_are_lower
+        return crossing and current.begun_by_us == self.we_are_lower
 
     def _retire(self, session: Session, now: Instant) -> None:
         self._old.append((session, Instant(now + OLD_KEY_S)))

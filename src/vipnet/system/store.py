@@ -18,10 +18,12 @@ from msgspec import Struct
 
 from vipnet.core.outputs import (
     DropBinding,
+    DropOldKey,
     DropPeer,
     StoreBinding,
     StoreClock,
     StoredState,
+    StoreOldKey,
     StoreOutput,
     StoreOwnToken,
     StorePeer,
@@ -30,7 +32,7 @@ from vipnet.core.outputs import (
 from vipnet.errors import ConfigError, HostError
 from vipnet.types import Token
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 _SCHEMA: Final = """
 CREATE TABLE schema (version INTEGER NOT NULL) STRICT;
 CREATE TABLE host (
@@ -64,7 +66,20 @@ CREATE TABLE quarantine (
 ) STRICT, WITHOUT ROWID;
 INSERT INTO host VALUES (1, 0, 0, NULL);
 """
-Row = TypeVar("Row", StorePeer, StoreBinding, StoreQuarantine)
+# The schema above is version 1; these lead from each version to the next.
+_STEPS: Final = (
+    """
+ALTER TABLE peer ADD COLUMN own_key BLOB CHECK (length(own_key) = 32);
+ALTER TABLE peer ADD COLUMN previous_keys TEXT NOT NULL DEFAULT '[]';
+CREATE TABLE old_key (
+    public BLOB PRIMARY KEY CHECK (length(public) = 32),
+    private BLOB NOT NULL CHECK (length(private) = 32),
+    until REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+""",
+)
+Row = TypeVar("Row", StorePeer, StoreBinding, StoreQuarantine, StoreOldKey)
+_LISTS: Final = ("locators", "previous_keys")  # columns with JSON; bytes are base64 there
 
 
 class Store:
@@ -92,10 +107,12 @@ class Store:
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
+            # What was a private key is overwritten, not only unlinked.
+            self._db.execute("PRAGMA secure_delete = ON")
             with self._transaction():
                 version = self._version()
-                if version == 0:
-                    self._create()
+                if version < SCHEMA_VERSION:
+                    self._lead_on(version)
         if version > SCHEMA_VERSION:
             raise ConfigError(
                 f"{self._path} was written by a newer vipnet (schema {version}, this one knows "
@@ -112,9 +129,11 @@ class Store:
         (version,) = self._db.execute("SELECT max(version) FROM schema").fetchone()
         return int(version)
 
-    def _create(self) -> None:
-        for statement in _SCHEMA.split(";\n"):
-            self._db.execute(statement)
+    def _lead_on(self, version: int) -> None:
+        """From VERSION (0: an empty file) to the present schema, in the transaction that is open."""
+        for script in (_SCHEMA, *_STEPS)[version:]:
+            for statement in script.split(";\n"):
+                self._db.execute(statement)
         self._db.execute("INSERT INTO schema VALUES (?)", (SCHEMA_VERSION,))
 
     def load(self) -> StoredState:
@@ -128,6 +147,7 @@ class Store:
                     peers=self._rows("peer", StorePeer),
                     bindings=self._rows("binding", StoreBinding),
                     quarantine=self._rows("quarantine", StoreQuarantine),
+                    old_keys=self._rows("old_key", StoreOldKey),
                 )
             except (msgspec.MsgspecError, ValueError, TypeError) as error:
                 raise sqlite3.DatabaseError(str(error)) from None
@@ -139,8 +159,9 @@ class Store:
         rows = []
         for values in cursor:
             fields = dict(zip(columns, values, strict=True))
-            if "locators" in fields:
-                fields["locators"] = msgspec.json.decode(fields["locators"])
+            for column in _LISTS:
+                if column in fields:
+                    fields[column] = msgspec.json.decode(fields[column])
             # Not strict: SQLite has 0 and 1 for bool.
             rows.append(msgspec.convert(fields, kind, strict=False, dec_hook=_from_column))
         return rows
@@ -168,6 +189,10 @@ class Store:
                 self._replace("binding", output)
             case StoreQuarantine():
                 self._replace("quarantine", output)
+            case StoreOldKey():
+                self._replace("old_key", output)
+            case DropOldKey(public):
+                self._db.execute("DELETE FROM old_key WHERE public = ?", (public,))
             case DropPeer(name):
                 self._db.execute("DELETE FROM peer WHERE name = ?", (name,))
             case DropBinding(name):

@@ -123,8 +123,24 @@ class Close(Message, frozen=True, tag=10):
     reason: Annotated[str, Meta(max_length=200)] = ""
 
 
+class KeyRotation(Message, frozen=True, tag=11):
+    """My static key is `key` from now on; that you shake hands with it is the answer."""
+
+    key: Annotated[bytes, Meta(min_length=32, max_length=32)]
+
+
 ControlMessage = (
-    Offer | OfferRequest | Choose | Accept | Hint | HintAck | PathChallenge | PathResponse | Keepalive | Close
+    Offer
+    | OfferRequest
+    | Choose
+    | Accept
+    | Hint
+    | HintAck
+    | PathChallenge
+    | PathResponse
+    | Keepalive
+    | Close
+    | KeyRotation
 )
 TokenMessage = Offer | OfferRequest | Choose | Accept
 
