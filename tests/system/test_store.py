@@ -72,8 +72,8 @@ OUTPUTS = st.one_of(
 
 
 def peer_row(trust: str, locators: str, previous_keys: str) -> str:
-    key = bytes(32).hex()
-    return f"INSERT INTO peer VALUES ('a.b', x'{key}', '{trust}', 0, '{locators}', 0, 0, 0, NULL, '{previous_keys}')"
+    values = f"'a.b', x'{bytes(32).hex()}', '{trust}', 0, '{locators}', 0, 0, 0, NULL, '{previous_keys}'"
+    return f"INSERT INTO peer VALUES ({values})"
 
 
 @pytest.fixture
