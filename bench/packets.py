@@ -29,7 +29,7 @@ from vipnet.core.outputs import Transmit
 from vipnet.core.sealing import seal
 from vipnet.core.session import Session
 from vipnet.crypto.transport import Cipher
-from vipnet.types import Instant
+from vipnet.types import Instant, PublicKey
 from vipnet.wire.inner import PROTOCOL_TCP, PROTOCOL_UDP
 from vipnet.wire.offload import CHECKSUM_FIELD, TRAILER_MAX, Offload, Packet, sum16
 
@@ -100,6 +100,8 @@ def _session(cipher: Cipher, *, ours: bool) -> Session:
         begun_at=Instant(0),
         begun_by_us=ours,
         boot_id=bytes(8),
+        own_key=PublicKey(bytes(32)),
+        peer_key=PublicKey(bytes(32)),
     )
 
 
