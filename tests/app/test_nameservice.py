@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from ipaddress import IPv4Address
-from typing import Any
 
 import dns.edns
 import dns.flags
@@ -13,108 +11,11 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fakedns import FakeDns
-from tests.schema import hold
+from tests.app.house import OLD, RECORD, TOKENS, A, B, C, House, data, reason
 
-from vipnet.app.config import Dns
-from vipnet.app.nameservice import CANARY, NameService
-from vipnet.app.texts import NamePattern
+from vipnet.app.nameservice import CANARY
 from vipnet.core.outputs import LookupResult
-from vipnet.errors import ConfigError, UnreachableError
-from vipnet.names.records import CapabilityRecord
-from vipnet.system.lookup import Lookup
-from vipnet.types import Fqdn, PublicKey, Token
-
-A, B, C, OLD = (Fqdn(f"{name}.vipip.test") for name in ("a", "b", "c", "old"))
-TOKENS = {name: Token(IPv4Address(f"242.0.0.{number}")) for number, name in enumerate((A, B, C), 1)}
-RECORD = CapabilityRecord(PublicKey(bytes(range(32))), 5847)
-RECORDS = {
-    f"{B} A": ["192.0.2.2"],
-    f"{B} AAAA": ["2001:db8::2"],
-    f"{B} HTTPS": ["1 . ipv4hint=192.0.2.2"],
-    f"_vip.{B} TXT": [f'"{RECORD}"'],
-    f"{OLD} A": ["192.0.2.9"],
-    f"{OLD} AAAA": ["2001:db8::9"],
-    f"{OLD} MX": ["10 mail.vipip.test."],
-    "www.test CNAME": ["mid.test."],
-    "mid.test CNAME": [f"{B}."],
-    "plain.test CNAME": [f"{OLD}."],
-    "9.2.0.192.in-addr.arpa PTR": [f"{OLD}."],
-}
-
-
-class House:
-    """A name service, a fake upstream, and a daemon of a few dictionaries."""
-
-    def __init__(
-        self, *, upstreams: tuple[()] | None = None, timeout_s: float = 10.0, **dns_config: tuple[str, ...]
-    ) -> None:
-        self.upstream = FakeDns(RECORDS)
-        self.bindings: dict[Fqdn, Token] = {}
-        self.stored: set[Fqdn] = set()
-        self.bound: list[LookupResult] = []
-        self.reachable = True
-        self.handshake_s = 0.0
-        self.asked = trio.Event()  # for a binding
-        patterns: dict[str, Any] = {key: tuple(map(NamePattern, names)) for key, names in dns_config.items()}
-        self.hooked = False
-        self.service = NameService(
-            own_name=A,
-            own_token=lambda: TOKENS[A],
-            lookup=Lookup(lambda: (self.upstream.address,) if upstreams is None else upstreams),
-            known=self.bindings.get,
-            stored=lambda name: name in self.stored or name in self.bindings,
-            name_of=lambda token: next((name for name, t in self.bindings.items() if t == token), None),
-            bind=self.bind,
-            dns=Dns(**patterns),
-            timeout_s=timeout_s,
-            hooked=lambda: self.hooked,
-        )
-
-    async def bind(self, found: LookupResult) -> Token:
-        self.bound.append(found)
-        self.asked.set()
-        await trio.sleep(self.handshake_s)
-        if not self.reachable:
-            raise UnreachableError(f"{found.name} does not answer at 192.0.2.2:5847")
-        self.bindings[found.name] = TOKENS[found.name]
-        return TOKENS[found.name]
-
-    async def ask(self, name: str, rdtype: str = "A", *, tcp: bool = False) -> dns.message.Message:
-        query = dns.message.make_query(name, rdtype, use_edns=0)
-        reply = dns.message.from_wire(await self.service.answer(query.to_wire(), tcp))
-        assert reply.id == query.id
-        assert reply.question == query.question
-        return reply
-
-    def run(self, main: Callable[[], Awaitable[None]]) -> None:
-        async def everything() -> None:
-            with trio.fail_after(20):
-                async with self.upstream.serve():
-                    await main()
-
-        trio.run(everything)
-
-
-def data(reply: dns.message.Message) -> list[str]:
-    """Records of the answer, without their names."""
-    assert reply.rcode() == dns.rcode.NOERROR
-    return [
-        f"{rrset.ttl} {dns.rdatatype.to_text(rrset.rdtype)} {rdata}"
-        for rrset in reply.answer
-        for rdata in rrset
-    ]
-
-
-def reason(reply: dns.message.Message) -> str:
-    """The extended error of a SERVFAIL."""
-    assert reply.rcode() == dns.rcode.SERVFAIL
-    assert not reply.answer
-    (option,) = reply.options
-    assert isinstance(option, dns.edns.EDEOption)
-    assert option.code == dns.edns.EDECode.NETWORK_ERROR
-    return option.text or ""
-
+from vipnet.types import Fqdn, Token
 
 # --- VIP names
 
@@ -162,6 +63,21 @@ def test_a_vip_name_has_nothing_else_that_leads_past_its_token(rdtype: str) -> N
             assert (soa.rdtype, soa.ttl) == (dns.rdatatype.SOA, 1)
             house.bindings[B] = TOKENS[B]
         assert house.bound == []
+
+    house.run(main)
+
+
+def test_the_mapping_of_a_known_name_is_seen_to_behind_its_answer() -> None:
+    house = House()
+
+    async def main() -> None:
+        await house.ask(B)
+        assert house.expected == []  # a first contact sees to it anyway
+        house.reachable = False
+        await house.ask(B)
+        await house.ask(B, "AAAA")
+        await house.ask(A)
+        assert house.expected == [B]
 
     house.run(main)
 
@@ -528,83 +444,3 @@ def test_any_bytes_are_answered_or_not_but_break_nothing(noise: bytes, name: str
                 assert reply == b"" or (reply[:2] == wire[:2] and reply[2] & 0x80)
 
     trio.run(main)
-
-
-# --- resolve
-
-
-def resolve(house: House, text: str) -> dict[str, Any]:
-    results: list[dict[str, Any]] = []
-
-    async def main() -> None:
-        results.append(await house.service.resolve(text))
-
-    house.run(main)
-    hold(results[0], "resolve")
-    return results[0]
-
-
-def steps(result: dict[str, Any]) -> list[tuple[str, bool]]:
-    return [(step["id"], step["ok"]) for step in result["steps"]]
-
-
-ALL_STEPS = ["dns_a", "dns_vip", "trust", "handshake", "token"]
-
-
-def test_resolve_a_vip_name() -> None:
-    house = House()
-    house.handshake_s = 0.02
-    house.upstream.delays_s = {"TXT": 0.02}
-    result = resolve(house, "B.vipip.test")
-    assert (result["name"], result["kind"], result["address"]) == (B, "vip", "242.0.0.2")
-    assert steps(result) == [(step, True) for step in ALL_STEPS]
-    by_id = {step["id"]: step for step in result["steps"]}
-    assert by_id["dns_a"]["detail"] == "192.0.2.2, 2001:db8::2"
-    assert by_id["dns_vip"]["detail"] == str(RECORD)
-    assert by_id["dns_vip"]["ms"] >= 19
-    assert by_id["handshake"]["ms"] >= 19
-    again = resolve(house, "242.0.0.2")
-    assert (again["name"], again["kind"], again["address"]) == (B, "vip", "242.0.0.2")
-    assert len(house.bound) == 1
-
-
-def test_resolve_a_legacy_name() -> None:
-    result = resolve(House(), OLD)
-    assert (result["kind"], result["address"]) == ("legacy", "192.0.2.9")
-    assert steps(result) == [("dns_a", True), ("dns_vip", True)]
-
-
-def test_resolve_a_name_that_is_not_there() -> None:
-    result = resolve(House(), "none.test")
-    assert (result["kind"], result["address"]) == ("failed", None)
-
-
-def test_resolve_a_peer_out_of_reach() -> None:
-    house = House()
-    house.reachable = False
-    result = resolve(house, B)
-    assert (result["kind"], result["address"]) == ("failed", None)
-    assert steps(result)[-1] == ("handshake", False)
-    assert result["steps"][-1]["detail"] == "b.vipip.test does not answer at 192.0.2.2:5847"
-
-
-def test_resolve_with_dead_dns() -> None:
-    house = House()
-    house.upstream.rcodes = {"A": dns.rcode.SERVFAIL, "AAAA": dns.rcode.SERVFAIL, "TXT": dns.rcode.SERVFAIL}
-    house.bindings[B] = TOKENS[B]
-    known = resolve(house, B)
-    assert (known["kind"], known["address"]) == ("vip", "242.0.0.2")
-    assert steps(known)[:2] == [("dns_a", False), ("dns_vip", False)]
-    assert resolve(house, OLD)["kind"] == "failed"
-
-
-def test_resolve_own_name() -> None:
-    for text in (A, "242.0.0.1"):
-        result = resolve(House(), text)
-        assert (result["name"], result["kind"], result["address"]) == (A, "vip", "242.0.0.1")
-
-
-@pytest.mark.parametrize("text", ["b", "", "-x.test", "242.0.0.77"])
-def test_resolve_nonsense(text: str) -> None:
-    with pytest.raises(ConfigError):
-        trio.run(House().service.resolve, text)

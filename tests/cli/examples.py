@@ -112,12 +112,21 @@ STEPS: list[dict[str, Any]] = [
     {"id": "handshake", "ms": 3.4, "ok": True, "detail": "from 10.201.2.20:5847"},
 ]
 
-RESOLVE: dict[str, Any] = {"name": "b.vipip.net", "kind": "vip", "address": "240.17.4.9", "steps": STEPS}
+RESOLVE: dict[str, Any] = {
+    "name": "b.vipip.net",
+    "kind": "vip",
+    "address": "240.17.4.9",
+    "locator": "10.201.2.20:5847",
+    "problem": None,
+    "steps": STEPS,
+}
 
 FAILED: dict[str, Any] = {
     "name": "b.vipip.net",
     "kind": "failed",
     "address": None,
+    "locator": None,
+    "problem": "b.vipip.net does not answer: it is off-line.",
     "steps": [
         STEPS[0],
         {"id": "handshake", "ms": 3000.0, "ok": False, "detail": "no answer from 10.201.2.20:5847"},
@@ -129,6 +138,7 @@ PING: dict[str, Any] = {
     "token": "240.17.4.9",
     "locator": "10.201.2.20:5847",
     "rtt_ms": 0.42,
+    "problem": None,
     "steps": STEPS,
 }
 

@@ -42,6 +42,14 @@ def test_no_address_is_a_failure_that_shows_its_steps(extra: tuple[str, ...]) ->
     assert done.out.endswith("}\n" if extra else "\n-\n")
 
 
+def test_what_is_wrong_stands_between_the_steps_and_the_address() -> None:
+    with daemon({"resolve": answering(FAILED)}) as config:
+        done = vipnet("resolve", "b.vipip.net", "--config", config)
+    *steps, _, problem, _, name, address = done.out.splitlines()
+    assert [step.split()[0] for step in steps] == ["dns", "handshake"]
+    assert (problem, name, address) == (FAILED["problem"], "b.vipip.net: no address", "-")
+
+
 def test_the_name_reaches_the_daemon() -> None:
     asked: list[dict[str, Any]] = []
 

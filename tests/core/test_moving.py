@@ -42,6 +42,31 @@ def test_a_hint_from_a_place_that_it_lists_is_believed_at_once() -> None:
     assert peer_at(a, b).mapping.current == NEW
 
 
+def test_where_a_token_is_stands_in_the_log_once_for_each_place() -> None:
+    net = Network(1)
+    a, b = pair(net)
+
+    def said(host: SimHost) -> list[str]:
+        events = [log.fields for log in host.logs if log.name == "peer.located"]
+        assert {(event["peer"], event["token"]) for event in events} <= {(b.name, str(a.token_of(b)))}
+        return [event["locator"] for event in events]
+
+    places = [str(b.locator)]
+    assert said(a) == places
+    for address in ("203.0.113.9", "203.0.113.10"):
+        b.move_to(address)
+        meet(net, a, b)
+        places.append(str(b.locator))
+    net.run_for(300)  # without a session; the next handshake is from the same place
+    meet(net, a, b)
+    assert said(a) == places
+    b.crash()
+    b.move_to("203.0.113.11")
+    b.boot()
+    meet(net, a, b)
+    assert said(a) == [*places, str(b.locator)]
+
+
 def test_many_hints_are_one_write_and_the_last_is_not_lost_at_the_end() -> None:
     net = Network(1)
     a, b = pair(net)

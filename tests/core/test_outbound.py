@@ -119,6 +119,25 @@ def test_an_expired_lease_is_looked_up_while_the_packet_goes_to_the_old_place(id
 
 
 @pytest.mark.parametrize("idle_s", [70.0, 300.0])
+def test_who_asks_for_a_name_has_its_mapping_refreshed_before_the_first_packet(idle_s: float) -> None:
+    net = Network(8, dns_latency_s=0.03)
+    a, b = pair(net)
+    net.run_for(idle_s)
+    b.move_to("203.0.113.9")
+    net.run_for(1)
+    start = len(net.trace)
+    for _ in range(3):
+        a.expect(b)
+    assert len(lookups(net, b.name, start)) == 1
+    net.run_for(1)
+    assert peer_at(a, b).mapping.current == b.locator
+    assert session_at(a, b).may_send(net.now)
+    before = len(net.trace)
+    a.expect(b)
+    assert not net.trace[before:], "a mapping with a lease needs nothing"
+
+
+@pytest.mark.parametrize("idle_s", [70.0, 300.0])
 def test_profile_paper_looks_up_first(idle_s: float) -> None:
     """Paper section 3.2; B moved when nobody told A."""
     net = Network(9)

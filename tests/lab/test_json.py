@@ -42,7 +42,7 @@ PROMISED = {
             "name hint_ms ack_ms lookup_ms validated_ms replayed replayed_bytes dropped gap_ms outcome",
         )
     ),
-    "resolve": "name kind address steps " + below("steps[]", "id ms ok detail"),
+    "resolve": "name kind address locator problem steps " + below("steps[]", "id ms ok detail"),
     "doctor": "ok checks " + below("checks[]", "id state found meaning fix"),
     "lab-status": (
         "name hosts dns.kind dns.address dns.zone dns.log "
@@ -133,7 +133,9 @@ def test_resolve(lab: Lab) -> None:
     vip = asked(lab, "a", "resolve", "b.vipip.net")
     check(vip, "resolve")
     assert (vip["kind"], vip["address"]) == ("vip", lab.host("b")["token"])
-    assert asked(lab, "a", "resolve", vip["address"])["name"] == "b.vipip.net"
+    assert vip["problem"] is None
+    by_token = asked(lab, "a", "resolve", vip["address"])
+    assert (by_token["name"], by_token["locator"]) == ("b.vipip.net", f"{lab.host('b')['address']}:5847")
 
     legacy = asked(lab, "a", "resolve", "c.vipip.net")
     check(legacy, "resolve")

@@ -258,6 +258,10 @@ class SimHost:
         """What the resolver does for an application that asks for OTHER's name."""
         self._carry_out(self.node.want_binding(self.net.result(other.name), self.net.now))
 
+    def expect(self, other: SimHost) -> None:
+        """An application asks for OTHER's name, which has a token already."""
+        self._carry_out(self.node.expect(other.name, self.net.now))
+
     def token_of(self, other: SimHost) -> Token | None:
         peer = self.node.peers.get(other.name)
         return None if peer is None or peer.binding is None else peer.binding.remote_token

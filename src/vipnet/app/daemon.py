@@ -36,6 +36,7 @@ from vipnet.app.keys import load_key
 from vipnet.app.nameservice import NameService
 from vipnet.app.operations import Operations
 from vipnet.app.publishing import PublishLoop
+from vipnet.app.resolving import Resolving
 from vipnet.app.texts import is_address
 from vipnet.core.host import Host
 from vipnet.core.node import Node
@@ -122,6 +123,17 @@ class Daemon:
             bind=self.engine.bind,
             dns=config.dns,
             hooked=lambda: self.hook.active,
+            expect=self.engine.expect,
+        )
+        self._resolving = Resolving(
+            own_name=config.name,
+            own_token=self.own_token,
+            lookup=self.lookup,
+            kinds=self.names.kinds,
+            known=self._known,
+            name_of=self._name_of,
+            contact=self.engine.contact,
+            reach=self.engine.ping,
         )
         self._resolver = Resolver(config.dns.listen, self.names.answer)
         self.publishing = PublishLoop(
@@ -194,6 +206,7 @@ class Daemon:
             self.config,
             engine=self.engine,
             names=self.names,
+            resolving=self._resolving,
             resolver=self._resolver,
             hook=self.hook,
             publishing=self.publishing,

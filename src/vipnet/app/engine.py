@@ -14,6 +14,7 @@ from typing import Final
 
 import trio
 
+from vipnet.app.resolving import Contact
 from vipnet.core.node import Node
 from vipnet.core.outputs import (
     BindingFailed,
@@ -26,6 +27,7 @@ from vipnet.core.outputs import (
     Output,
     PathAnswered,
     Refused,
+    SessionReady,
     StoreOutput,
     Transmit,
     UseLocalToken,
@@ -33,6 +35,7 @@ from vipnet.core.outputs import (
 from vipnet.errors import LookupFailedError, PeerError, UnreachableError
 from vipnet.system.lookup import Lookup
 from vipnet.system.netwatch import Underlay
+from vipnet.system.routes import path_mtu
 from vipnet.system.store import Store
 from vipnet.system.tun import PacketDevice
 from vipnet.system.udp import DatagramSockets, Received
@@ -77,7 +80,8 @@ class Engine:
         self._tun, self._sockets, self._store = tun, sockets, store
         self._use_local_token, self._now = use_local_token, now
         self._waiting: dict[Fqdn, _Waiting] = {}
-        self._pings: dict[Fqdn, trio.MemorySendChannel[float]] = {}
+        self._sessions_at: dict[Fqdn, float] = {}  # the newest with each peer, on trio's clock
+        self._pings: dict[Fqdn, set[trio.MemorySendChannel[float]]] = {}
         self._nursery: trio.Nursery | None = None
         self._timer = trio.CancelScope()
         self._timer_at = math.inf
@@ -162,9 +166,25 @@ class Engine:
         """Something more is known of where a peer is."""
         self.emit(self.node.handle_lookup(result, self._now()))
 
+    def expect(self, name: Fqdn) -> None:
+        """An application was told the token of NAME."""
+        self.emit(self.node.expect(name, self._now()))
+
+    def contact(self, name: Fqdn) -> Contact | None:
+        """What is known of NAME, None for a stranger."""
+        peer = self.node.peers.get(name)
+        if peer is None:
+            return None
+        has_keys = peer.sessions.sending(self._now()) is not None
+        session_at = self._sessions_at.get(name) if has_keys else None
+        current = peer.mapping.current
+        mtu = None if current is None else path_mtu(current.host)
+        return Contact(peer.known.trust, peer.key, current, session_at, mtu)
+
     def forget(self, name: Fqdn) -> bool:
         """Remove a peer from the store; False when there was none."""
         outputs = self.node.forget(name)
+        self._sessions_at.pop(name, None)
         self.emit(outputs)
         return bool(outputs)
 
@@ -207,7 +227,7 @@ class Engine:
     async def ping(self, name: Fqdn, within_s: float) -> float | None:
         """The round trip to NAME's daemon in seconds, None when nothing comes back in WITHIN_S."""
         sender, answers = trio.open_memory_channel[float](8)
-        self._pings[name] = sender
+        self._pings.setdefault(name, set()).add(sender)
         try:
             with trio.move_on_after(within_s):
                 while True:
@@ -215,7 +235,9 @@ class Engine:
                     with trio.move_on_after(within_s / 4):
                         return await answers.receive()
         finally:
-            self._pings.pop(name, None)
+            self._pings[name].discard(sender)
+            if not self._pings[name]:
+                del self._pings[name]
         return None
 
     def close(self) -> None:
@@ -258,8 +280,8 @@ class Engine:
                     self._nursery.start_soon(self._look_up, output)
             case UseLocalToken():
                 self._use_local_token(output.local, output.remote)
-            case PathAnswered():
-                self._answer_ping(output)
+            case SessionReady() | PathAnswered():
+                self._note_contact(output)
             case MoveReport():
                 self._keep(output)
             case LogEvent():
@@ -298,9 +320,13 @@ class Engine:
             waiting.reason = output.reason
         waiting.done.set()
 
-    def _answer_ping(self, output: PathAnswered) -> None:
-        sender = self._pings.get(output.name)
-        if sender is not None:
+    def _note_contact(self, output: SessionReady | PathAnswered) -> None:
+        """For `vipnet resolve` and `ping`."""
+        if isinstance(output, SessionReady):
+            self._sessions_at[output.name] = trio.current_time()
+            log.debug("session.new", extra={"peer": output.name, "begun_by_us": output.begun_by_us})
+            return
+        for sender in self._pings.get(output.name, ()):
             try:
                 sender.send_nowait(output.rtt_s)
             except trio.WouldBlock:

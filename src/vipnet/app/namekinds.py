@@ -35,9 +35,10 @@ class NameKinds:
         bind: Callable[[LookupResult], Awaitable[Token]],
         dns: Dns,
         timeout_s: float,
+        expect: Callable[[Fqdn], None],
     ) -> None:
         self._own_name, self._own_token, self._lookup = own_name, own_token, lookup
-        self._known, self._stored, self._bind = known, stored, bind
+        self._known, self._stored, self._bind, self._expect = known, stored, bind, expect
         self._dns, self._timeout_s = dns, timeout_s
         self._capabilities: SharedCalls[Capability] = SharedCalls()
         self._bindings: SharedCalls[Token] = SharedCalls()
@@ -84,12 +85,16 @@ class NameKinds:
     async def token(self, name: Fqdn, found: LookupResult | None = None) -> Token:
         """Return the token of a VIP name, by a new binding if need be. Raise UnreachableError.
 
-        Everybody who asks while a binding is being made gets that one.
+        A known one is there at once, while the mapping behind it is seen to. Everybody who asks
+        while a binding is being made gets that one.
 
         found  what DNS says, if that has been asked already
         """
-        token = self._own_token() if name == self._own_name else self._known(name)
+        if name == self._own_name:
+            return self._own_token()
+        token = self._known(name)
         if token is not None:
+            self._expect(name)
             return token
         began = False
 

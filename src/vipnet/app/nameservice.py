@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from ipaddress import AddressValueError, IPv4Address
-from typing import Any, Final
+from typing import Final
 
 import dns.message
 import trio
@@ -21,9 +20,8 @@ from dns.rdatatype import A
 
 from vipnet.app.config import Dns
 from vipnet.app.namekinds import UNVERIFIED_TTL_S, NameKinds
-from vipnet.app.resolving import Resolution, ask_dns
 from vipnet.core.outputs import LookupResult
-from vipnet.errors import ConfigError, LookupFailedError, UnreachableError, WireError
+from vipnet.errors import LookupFailedError, UnreachableError, WireError
 from vipnet.names.answer import (
     Alias,
     aliases_in,
@@ -60,6 +58,7 @@ class NameService:
     dns         the user's patterns
     timeout_s   how long an application waits for a binding
     hooked      True while the system asks us by our doing
+    expect      told of a known name that was asked for: packets are about to follow
     """
 
     def __init__(
@@ -75,12 +74,13 @@ class NameService:
         dns: Dns,
         timeout_s: float = Policy().resolve_timeout_s,
         hooked: Callable[[], bool] = lambda: False,
+        expect: Callable[[Fqdn], None] = lambda _name: None,
     ) -> None:
         self._hooked = hooked
         self.counters: Counter[str] = Counter()
         self._own_name, self._own_token, self._lookup = own_name, own_token, lookup
-        self._known, self._stored, self._name_of = known, stored, name_of
-        self._kinds = NameKinds(
+        self._name_of = name_of
+        self.kinds = NameKinds(
             own_name=own_name,
             own_token=own_token,
             lookup=lookup,
@@ -89,6 +89,7 @@ class NameService:
             bind=bind,
             dns=dns,
             timeout_s=timeout_s,
+            expect=expect,
         )
 
     async def answer(self, wire: bytes, tcp: bool) -> bytes:
@@ -108,7 +109,7 @@ class NameService:
         host = host_asked_for(question)
         if host is None:
             return await self._pass_on(wire, tcp)
-        if self._kinds.certainly_vip(host):
+        if self.kinds.certainly_vip(host):
             return await self._answer_vip(wire, host)
         return await self._answer_unknown(wire, tcp, host)
 
@@ -117,19 +118,19 @@ class NameService:
         reply = await self._unless_vip(host, lambda: self._pass_on(wire, tcp))
         if reply is None:
             return await self._answer_vip(wire, host)
-        unverified = self._kinds.unverified(host)
+        unverified = self.kinds.unverified(host)
         aliases = aliases_in(reply) if has_aliases(reply) else ()
         for number, alias in enumerate(aliases, 1):
             target = _host(alias.target)
             if target is None:
                 continue
-            vip = self._kinds.certainly_vip(target)
+            vip = self.kinds.certainly_vip(target)
             # What is in between, in big networks' chains mostly, is not worth a question.
             if number == len(aliases) and not vip:
                 vip = await self._unless_vip(target, None) is None
             if vip:
                 return await self._answer_vip(wire, target, aliases[:number])
-            unverified = unverified or self._kinds.unverified(target)
+            unverified = unverified or self.kinds.unverified(target)
         return self._short_lived(reply) if unverified else reply
 
     async def _unless_vip(self, name: Fqdn, ask: Callable[[], Awaitable[bytes]] | None) -> bytes | None:
@@ -137,7 +138,7 @@ class NameService:
 
         The capability record gets half a second longer than ASK; then the name is legacy.
         """
-        if self._kinds.known_legacy(name):
+        if self.kinds.known_legacy(name):
             return b"" if ask is None else await ask()
         vip, reply = False, b""
         patience = trio.CancelScope()
@@ -152,9 +153,9 @@ class NameService:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ask_application)
             with patience:
-                vip = await self._kinds.speaks_vipnet(name)
+                vip = await self.kinds.speaks_vipnet(name)
             if patience.cancelled_caught and not (ask is not None and _is_error(reply)):
-                self._kinds.give_up(name)
+                self.kinds.give_up(name)
             if vip:
                 nursery.cancel_scope.cancel()
         return None if vip else reply
@@ -168,7 +169,7 @@ class NameService:
         if query.question[0].rdtype != A:
             return no_data(query, aliases)
         try:
-            return token_answer(query, await self._kinds.token(name), aliases)
+            return token_answer(query, await self.kinds.token(name), aliases)
         except UnreachableError as error:
             self.counters["dns_unreachable"] += 1
             return failure(query, EDECode.NETWORK_ERROR, str(error))
@@ -192,45 +193,6 @@ class NameService:
     def _name_behind(self, token: Token) -> Fqdn | None:
         return self._own_name if token == self._own_token() else self._name_of(token)
 
-    async def resolve(self, text: str) -> dict[str, Any]:
-        """Return what an application gets for TEXT, a name or a token: the `resolve` JSON.
-
-        Raise ConfigError when TEXT is neither.
-        """
-        name = self._parse(text)
-        steps = Resolution(name)
-        if name == self._own_name:
-            steps.add("trust", "this host's own name")
-            return steps.vip(self._own_token())
-        found = await ask_dns(steps, self._lookup, name)
-        by_dns = found.key is not None and self._kinds.possibly_vip(name)
-        if not by_dns and not self._kinds.certainly_vip(name):
-            return steps.legacy(found)
-        steps.add("trust", _trust(stored=self._stored(name), by_dns=by_dns))
-        known = self._known(name)
-        if known is not None:
-            steps.add("handshake", "not needed: there is a binding")
-            return steps.vip(known)
-        handshake = steps.begin("handshake")
-        token: Token | None = None
-        with steps.timing(handshake):
-            token = await self._kinds.token(name, found)
-            handshake.detail = "keys and tokens agreed"
-        return steps.failed() if token is None else steps.vip(token)
-
-    def _parse(self, text: str) -> Fqdn:
-        try:
-            token = Token(IPv4Address(text))
-        except AddressValueError:
-            try:
-                return parse_name(text)
-            except ValueError as error:
-                raise ConfigError(f"{error}") from None
-        name = self._name_behind(token)
-        if name is None:
-            raise ConfigError(f"{token} stands for no name here; `vipnet peers` lists tokens and names")
-        return name
-
 
 def _built(wire: bytes, build: Callable[[dns.message.Message], bytes]) -> bytes:
     """An answer of our own; SERVFAIL to a query with more wrong than its question."""
@@ -242,12 +204,6 @@ def _built(wire: bytes, build: Callable[[dns.message.Message], bytes]) -> bytes:
 
 def _is_error(reply: bytes) -> bool:
     return rcode(reply) not in (NOERROR, NXDOMAIN)
-
-
-def _trust(*, stored: bool, by_dns: bool) -> str:
-    if stored:
-        return "known peer: its stored key counts"
-    return "new peer: the key in DNS counts" if by_dns else "no key known"
 
 
 def _host(text: str) -> Fqdn | None:

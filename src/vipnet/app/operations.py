@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import trio
+from msgspec import to_builtins
 
 from vipnet import __version__
 from vipnet.app import report
@@ -16,13 +17,12 @@ from vipnet.app.engine import Engine, now
 from vipnet.app.hook import Hook
 from vipnet.app.nameservice import NameService
 from vipnet.app.publishing import PublishLoop
+from vipnet.app.resolving import Resolving
 from vipnet.app.trusting import TrustOperations
 from vipnet.errors import ConfigError, HostError, PublishError
 from vipnet.system.lookup import Lookup
 from vipnet.system.resolver import Resolver
-from vipnet.types import parse_name
 
-_PING_S: Final = 3.0
 _UNPUBLISH_S: Final = 3.0
 
 
@@ -41,6 +41,7 @@ class Operations:
         *,
         engine: Engine,
         names: NameService,
+        resolving: Resolving,
         resolver: Resolver,
         hook: Hook,
         publishing: PublishLoop,
@@ -50,7 +51,7 @@ class Operations:
         dns_ms: Mapping[int, float],
         stop: Callable[[], None],
     ) -> None:
-        self._config, self._engine, self._names = config, engine, names
+        self._config, self._engine, self._names, self._resolving = config, engine, names, resolving
         self._resolver, self._publishing, self._hook = resolver, publishing, hook
         self._state, self._offloads, self._dns_ms, self._stop = state, offloads, dns_ms, stop
         self._trust = TrustOperations(config, engine=engine, lookup=lookup, republish=publishing.renew)
@@ -107,22 +108,19 @@ class Operations:
         return {"moves": [report.move_status(move, self._dns_ms.get(move.id), offset_s) for move in moves]}
 
     async def _resolve(self, params: dict[str, Any]) -> object:
-        return await self._names.resolve(text(params, "name"))
+        return (await self._resolving.trace(text(params, "name"))).json()
 
     async def _ping(self, params: dict[str, Any]) -> object:
-        resolved = await self._names.resolve(text(params, "name"))
-        name = parse_name(resolved["name"])
-        peer = self._engine.node.peers.get(name)
-        if peer is None:
-            raise ConfigError(f"{name} is not a vipnet host: `vipnet resolve {name}` says why")
-        rtt_s = await self._engine.ping(name, _PING_S)
-        current = peer.mapping.current
+        trace = await self._resolving.trace(text(params, "name"))
+        if self._engine.contact(trace.name) is None:
+            raise ConfigError(f"{trace.name} is not a vipnet host: `vipnet resolve {trace.name}` says why")
         return {
-            "name": name,
-            "steps": resolved["steps"],
-            "token": None if peer.binding is None else str(peer.binding.remote_token),
-            "locator": None if current is None else str(current),
-            "rtt_ms": None if rtt_s is None else rtt_s * 1000,
+            "name": trace.name,
+            "steps": to_builtins(trace.steps),
+            "token": trace.address,
+            "locator": None if trace.locator is None else str(trace.locator),
+            "rtt_ms": None if trace.rtt_s is None else trace.rtt_s * 1000,
+            "problem": trace.problem,
         }
 
     async def _down(self, params: dict[str, Any]) -> object:

@@ -159,7 +159,7 @@ def _move(move: dict[str, Any]) -> str:
 
 
 def resolve(reply: dict[str, Any]) -> str:
-    lines = _steps(reply["steps"])
+    lines = [*_steps(reply["steps"]), *_problem(reply)]
     kind = {"vip": "a vipnet host", "legacy": "not a vipnet host: its real address", "failed": "no address"}
     lines.append(f"{reply['name']}: {kind[reply['kind']]}")
     lines.append(reply["address"] or "-")
@@ -174,10 +174,17 @@ def _outcome(step: dict[str, Any]) -> str:
     return ("" if step["ok"] else "FAILED ") + (step["detail"] or "")
 
 
+def _problem(reply: dict[str, Any]) -> list[str]:
+    """What is wrong and what to do, wrapped like the rest."""
+    text = reply.get("problem")
+    return [] if not text else ["", *textwrap.wrap(text, _WIDTH, break_on_hyphens=False), ""]
+
+
 def ping_path(reply: dict[str, Any]) -> str:
     """What the first ping found out on its way."""
-    lines = _steps(reply["steps"])
-    lines.append(f"{reply['name']}: token {reply['token'] or '-'}, now at {reply['locator'] or '-'}")
+    lines = [*_steps(reply["steps"]), *_problem(reply)]
+    place = "last at" if reply["rtt_ms"] is None else "now at"
+    lines.append(f"{reply['name']}: token {reply['token'] or '-'}, {place} {reply['locator'] or '-'}")
     return "\n".join(lines)
 
 

@@ -55,7 +55,7 @@ def show(peer: Peer) -> list[Output]:
     outputs: list[Output] = []
     if binding.local_token != peer.host.space.own_token:
         outputs.append(UseLocalToken(binding.local_token, binding.remote_token))
-    return [*outputs, BindingReady(peer.name, binding.remote_token)]
+    return [*outputs, BindingReady(peer.name, binding.remote_token), *peer.located()]
 
 
 def withdraw(peer: Peer, binding: StoreBinding) -> list[Output]:

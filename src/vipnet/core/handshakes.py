@@ -6,7 +6,7 @@ from vipnet.core import binding, keychange, moving, replay
 from vipnet.core.initiator import Completed, Initiation
 from vipnet.core.locators import usable, usable_only
 from vipnet.core.outbound import flush, want_lookup
-from vipnet.core.outputs import BindingFailed, LogEvent, Output, Transmit
+from vipnet.core.outputs import BindingFailed, Output, SessionReady, Transmit
 from vipnet.core.peer import Peer
 from vipnet.core.session import Session
 from vipnet.types import Instant, Locator
@@ -112,7 +112,7 @@ def _agree(peer: Peer, now: Instant) -> list[Output]:
 def install(peer: Peer, session: Session, now: Instant) -> list[Output]:
     peer.host.indexes[session.local_index] = (peer, session)
     forget_indexes(peer, [old.local_index for old in peer.sessions.add(session, now)])
-    return [LogEvent("session.new", {"peer": peer.name, "begun_by_us": session.begun_by_us}, "debug")]
+    return [SessionReady(peer.name, session.begun_by_us)]
 
 
 def fail_wanted(peer: Peer, reason: str) -> list[Output]:
@@ -139,6 +139,7 @@ def _learn_place(
     mapping, host = peer.mapping, peer.host
     if source != mapping.current:
         peer.doubt_path()
+    first, before = mapping.last_heard is None, mapping.current
     restarted = peer.boot_id != boot_id  # or we did: what we had stored is older than any handshake
     peer.boot_id = boot_id
     peer.dead = False
@@ -153,4 +154,5 @@ def _learn_place(
     else:
         return []
     peer.liveness.reset()
-    return [peer.remember(locators=mapping.locators, move_number=move_number)]
+    told = peer.located() if first or mapping.current != before else []
+    return [peer.remember(locators=mapping.locators, move_number=move_number), *told]

@@ -151,12 +151,14 @@ def handle_hint(peer: Peer, hint: Hint, source: Locator, now: Instant) -> list[O
     listed = usable_only(hint.locators, host.space.subnet, host.locators)
     outputs: list[Output] = []
     if source in listed:
-        if source != mapping.current:
+        moved = source != mapping.current
+        if moved:
             peer.put_on_trial(mapping.current, now)
         mapping.believe(listed, source, hint.move_number)
         outputs += peer.seal(ack, source, now)
         peer.insist(source, now)
         outputs += _path_changed(peer, hint.reports, now)
+        outputs += peer.located() if moved else []
     else:
         mapping.believe(listed, mapping.current or source, hint.move_number)
         peer.listed_answered_at = None
@@ -272,8 +274,10 @@ def _move_to(
     peer: Peer, locator: Locator, reports: Sequence[Report], now: Instant, asked_at: Instant
 ) -> list[Output]:
     """What was asked there at ASKED_AT has been answered."""
+    moved = locator != peer.mapping.current
     peer.mapping.current = locator
-    return _path_changed(peer, reports, now, asked_at)
+    outputs = _path_changed(peer, reports, now, asked_at)
+    return outputs + peer.located() if moved else outputs
 
 
 def _path_changed(

@@ -210,6 +210,15 @@ class Node:
         self._reschedule(peer)
         return self._finish(outputs, now)
 
+    def expect(self, name: Fqdn, now: Instant) -> list[Output]:
+        """An application was told the token of NAME: see behind its back that the mapping is true."""
+        peer = self.peers.get(name)
+        if peer is None:
+            return []
+        outputs = outbound.expect(peer, now)
+        self._reschedule(peer)
+        return self._finish(outputs, now)
+
     def probe(self, name: Fqdn, now: Instant) -> list[Output]:
         """Challenge the peer where it is now; PathAnswered follows if it is there."""
         peer = self.peers.get(name)

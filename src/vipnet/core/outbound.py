@@ -83,6 +83,17 @@ def touch(peer: Peer, now: Instant) -> list[Output]:
     return [] if peer.known.active else [peer.remember(active=True)]
 
 
+def expect(peer: Peer, now: Instant) -> list[Output]:
+    """An application asks for PEER's name, so packets are about to follow: have mapping and key ready."""
+    outputs: list[Output] = []
+    last_heard = peer.mapping.last_heard
+    if last_heard is not None and lease_expired(last_heard, now, peer.host.policy):
+        outputs = _renew_lease(peer)
+    if peer.sessions.sending(now) is None and peer.host.locators:
+        peer.want_handshake(now)
+    return outputs
+
+
 def _renew_lease(peer: Peer) -> list[Output]:
     """No packet from the peer for T seconds: ask DNS, once (paper section 3.2)."""
     if peer.renewing:

@@ -111,6 +111,13 @@ class BindingFailed(Struct, frozen=True):
     reason: str
 
 
+class SessionReady(Struct, frozen=True):
+    """There are fresh keys with NAME; `vipnet resolve` tells when."""
+
+    name: Fqdn
+    begun_by_us: bool
+
+
 class PathAnswered(Struct, frozen=True):
     """A challenge to NAME at LOCATOR was answered: `vipnet ping` waits for it."""
 
@@ -283,6 +290,7 @@ Output = (
     | LookupWanted
     | BindingReady
     | BindingFailed
+    | SessionReady
     | PathAnswered
     | UseLocalToken
     | StoreOutput

@@ -21,7 +21,7 @@ from vipnet.core.liveness import Liveness
 from vipnet.core.mapping import Mapping
 from vipnet.core.moves import MoveLog
 from vipnet.core.negotiation import Negotiation
-from vipnet.core.outputs import Output, StoreBinding, StorePeer, Transmit, TrustLevel
+from vipnet.core.outputs import LogEvent, Output, StoreBinding, StorePeer, Transmit, TrustLevel
 from vipnet.core.path import Challenges, Insistence
 from vipnet.core.rtt import RttEstimator
 from vipnet.core.sealing import seal
@@ -127,6 +127,17 @@ class Peer:
     def active(self, now: Instant) -> bool:
         """Whether there was traffic during the last T seconds (paper section 3.2)."""
         return self.last_traffic is not None and now - self.last_traffic < self.host.policy.lease_s
+
+    def located(self) -> list[Output]:
+        """Say who is behind the token, and where: applications' logs show only the token."""
+        if self.binding is None or self.mapping.last_heard is None:
+            return []
+        fields = {
+            "peer": self.name,
+            "token": str(self.binding.remote_token),
+            "locator": str(self.mapping.current),
+        }
+        return [LogEvent("peer.located", fields)]
 
     # --- keys
 

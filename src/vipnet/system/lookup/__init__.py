@@ -73,6 +73,11 @@ class Lookup:
         self._authority = Authority(self._resolve, own, authority_port)
         self._lookups: SharedCalls[LookupResult] = SharedCalls()
 
+    @property
+    def answered_by(self) -> Locator | None:
+        """Which of the network's resolvers answered last; None before any has."""
+        return self._last_good
+
     async def exchange(self, wire: bytes, *, tcp: bool) -> bytes:
         """Pass an application's question on as it is; return the answer as it came but for the id."""
         query = with_id(wire, os.urandom(2))
