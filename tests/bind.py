@@ -45,6 +45,8 @@ logging {{
     channel queries {{ file "{directory}/query.log"; print-time yes; }};
     category queries {{ queries; }};
 }};
+"""
+_STATEMENTS = """
 {keys}
 zone "{zone}" {{
     type primary;
@@ -118,9 +120,11 @@ def running_bind(
     records: str = "",
     host: str = "127.0.0.1",
     port: int | None = None,
+    statements: str | None = None,
 ) -> Iterator[Bind]:
     """Start `named`; every name in NAMES has a key of that name in ZONE, with SECRET, for what is below it.
 
+    STATEMENTS of a configuration can say something else; DIRECTORY/zone is the zone's file.
     Skip or fail as tests.support.need_program does when there is no `named`.
     """
     need_program("named")
@@ -128,16 +132,15 @@ def running_bind(
     keys = [f"{name}.{zone}" for name in names]
     directory.mkdir(exist_ok=True)
     (directory / "zone").write_text(_ZONE.format(zone=zone, host=host, records=records))
-    (directory / "named.conf").write_text(
-        _CONFIG.format(
+    if statements is None:
+        statements = _STATEMENTS.format(
             directory=directory,
-            port=port,
-            host=host,
             zone=zone,
             keys="\n".join(f'key "{key}" {{ algorithm {algorithm}; secret "{SECRET}"; }};' for key in keys),
             grants="\n".join(f"        grant {key} subdomain {key} A AAAA TXT;" for key in keys),
         )
-    )
+    options = _CONFIG.format(directory=directory, port=port, host=host)
+    (directory / "named.conf").write_text(options + statements)
     log = directory / "named.log"
     with log.open("wb") as output:
         named = subprocess.Popen(

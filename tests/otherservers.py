@@ -34,6 +34,8 @@ server:
     background-workers: 1
 database:
     storage: "{directory}"
+"""
+_KNOT_STATEMENTS = """
 key:
   - id: {key}
     algorithm: hmac-sha256
@@ -47,18 +49,18 @@ acl:
     update-owner-name: [{key}.]
 zone:
   - domain: {zone}
+    acl: own
+"""
+_KNOT_ZONE = """\
     storage: "{directory}"
     file: zone
     zonefile-load: whole
-    acl: own
 """
 _POWERDNS = """
 launch=gsqlite3
 gsqlite3-database={directory}/pdns.db
 local-address=127.0.0.1
 local-port={port}
-dnsupdate=yes
-allow-dnsupdate-from=127.0.0.0/8
 socket-dir={directory}
 config-dir={directory}
 daemon=no
@@ -71,36 +73,56 @@ query-cache-ttl=0
 negquery-cache-ttl=0
 zone-cache-refresh-interval=0
 """
+_POWERDNS_STATEMENTS = f"""
+dnsupdate=yes
+allow-dnsupdate-from=127.0.0.0/8
+pdnsutil import-tsig-key {KEY} hmac-sha256 {SECRET}
+pdnsutil set-meta {ZONE} TSIG-ALLOW-DNSUPDATE {KEY}
+"""
 _POWERDNS_SCHEMA = Path("/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql")
 
 
 @contextmanager
-def running_knot(directory: Path) -> Iterator[Bind]:
-    """Knot, authoritative for ZONE; the key named KEY may change what is at that name and below."""
+def running_knot(directory: Path, statements: str | None = None, port: int | None = None) -> Iterator[Bind]:
+    """Knot, authoritative for ZONE; the key named KEY may change what is at that name and below.
+
+    STATEMENTS, whose last is that of the zone, can say something else.
+    """
     need_program("knotd")
     directory.mkdir()
-    server = Locator("127.0.0.1", free_port())
+    server = Locator("127.0.0.1", port or free_port())
     (directory / "zone").write_text(_RECORDS)
     config = directory / "knot.conf"
-    config.write_text(_KNOT.format(directory=directory, port=server.port, key=KEY, secret=SECRET, zone=ZONE))
+    values = {"directory": directory, "port": server.port, "key": KEY, "secret": SECRET, "zone": ZONE}
+    statements = statements or _KNOT_STATEMENTS.format(**values)
+    config.write_text(_KNOT.format(**values) + statements + _KNOT_ZONE.format(**values))
     with _running(["knotd", "--config", str(config)], directory, server) as knot:
         yield knot
 
 
 @contextmanager
-def running_powerdns(directory: Path) -> Iterator[Bind]:
-    """PowerDNS with SQLite, authoritative for ZONE; the key named KEY may change all of it."""
+def running_powerdns(
+    directory: Path, statements: str | None = None, port: int | None = None
+) -> Iterator[Bind]:
+    """PowerDNS with SQLite, authoritative for ZONE; the key named KEY may change all of it.
+
+    STATEMENTS, lines of pdns.conf and calls of pdnsutil, can say something else.
+    """
     need_program("pdns_server", "pdnsutil", "sqlite3")
     directory.mkdir()
-    server = Locator("127.0.0.1", free_port())
+    server = Locator("127.0.0.1", port or free_port())
+    lines = (statements or _POWERDNS_STATEMENTS).splitlines()
+    settings = "\n".join(line for line in lines if not line.startswith("pdnsutil "))
     (directory / "zone").write_text(_RECORDS)
-    (directory / "pdns.conf").write_text(_POWERDNS.format(directory=directory, port=server.port))
+    config = _POWERDNS.format(directory=directory, port=server.port)
+    (directory / "pdns.conf").write_text(f"{config}\n{settings}\n")
     schema = f".read {_POWERDNS_SCHEMA}"
     _done(["sqlite3", str(directory / "pdns.db"), schema])
     util = ["pdnsutil", f"--config-dir={directory}"]
     _done([*util, "load-zone", ZONE, str(directory / "zone")])
-    _done([*util, "import-tsig-key", KEY, "hmac-sha256", SECRET])
-    _done([*util, "set-meta", ZONE, "TSIG-ALLOW-DNSUPDATE", KEY])
+    for line in lines:
+        if line.startswith("pdnsutil "):
+            _done([*util, *line.split()[1:]])
     with _running(["pdns_server", f"--config-dir={directory}"], directory, server) as powerdns:
         yield powerdns
 

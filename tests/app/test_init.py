@@ -13,14 +13,16 @@ from typing import get_args
 import pytest
 from tests.cli.support import vipnet
 
-from vipnet.app.config import DEFAULT_PATH, load_config
+from vipnet.app.config import DEFAULT_PATH, Config, load_config
 from vipnet.app.init import config_text, initialise, own_zone, public_key
-from vipnet.app.keys import load_key
+from vipnet.app.keys import create_key, load_key
 from vipnet.app.publishconfig import Provider, ServiceName
-from vipnet.cli.init import PROVIDERS, SERVICES
+from vipnet.app.serverlines import Server
+from vipnet.cli.init import PROVIDERS, SERVERS, SERVICES
+from vipnet.errors import ConfigError, HostError
 from vipnet.names.records import CapabilityRecord
 from vipnet.publish.dyndns2 import SERVICES as SERVICE_TABLE
-from vipnet.types import Fqdn
+from vipnet.types import Fqdn, PublicKey
 
 A = Fqdn("a.vipip.net")
 UPDATES = {"provider": "rfc2136", "key_secret_file": "/etc/vipnet/tsig", "zone": "vipip.net", "ttl": 9}
@@ -32,7 +34,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_what_is_written_can_be_loaded(path: Path) -> None:
-    written = initialise(path, A, UPDATES, replace=False)
+    written = initialise(path, A, UPDATES)
     assert (written.new_config, written.new_key) == (True, True)
     config = load_config(path)
     assert config == written.config
@@ -48,16 +50,16 @@ def test_what_is_written_can_be_loaded(path: Path) -> None:
 
 
 def test_twice_changes_nothing(path: Path) -> None:
-    first = initialise(path, A, {}, replace=False)
+    first = initialise(path, A, {})
     before = path.stat().st_mtime_ns, path.with_name("key").read_bytes()
-    second = initialise(path, A, {}, replace=False)
+    second = initialise(path, A, {})
     assert (second.new_config, second.new_key) == (False, False)
     assert second.public_key == first.public_key
     assert (path.stat().st_mtime_ns, path.with_name("key").read_bytes()) == before
 
 
 def test_another_configuration_needs_yes_and_keeps_the_key(path: Path) -> None:
-    initialise(path, A, {}, replace=False)
+    initialise(path, A, {})
     key, text = path.with_name("key").read_bytes(), path.read_text()
     done = vipnet("init", "b.vipip.net", "--config", path)
     assert done.status == 2
@@ -67,6 +69,7 @@ def test_another_configuration_needs_yes_and_keeps_the_key(path: Path) -> None:
     assert done.status == 0
     assert load_config(path).name == "b.vipip.net"
     assert path.with_name("key").read_bytes() == key
+    assert path.with_name("config.toml.before").read_text() == text
 
 
 def test_a_key_that_others_can_read_is_refused_before_anything_is_written(path: Path) -> None:
@@ -129,7 +132,8 @@ def test_what_is_said(path: Path) -> None:
     again = vipnet("init", "a.vipip.net", "--config", path)
     assert again.out.splitlines()[:2] == [f"{path} is as it was", f"kept the key {path.with_name('key')}"]
     other = vipnet(
-        "init", "a.vipip.net", "--provider", "rfc2136", "--key-secret-file", "/k", "--yes", "--config", path
+        *("init", "a.vipip.net", "--provider", "rfc2136", "--key-secret-file", "/k", "--yes", "--offline"),
+        *("--config", path),
     )
     assert "TXT" not in other.out
 
@@ -167,6 +171,7 @@ def test_nobody_is_let_in_for_sharing_a_zone(name: str, zone: str | None, own: s
 def test_providers_and_services_are_the_same_everywhere() -> None:
     assert get_args(Provider) == PROVIDERS
     assert get_args(ServiceName) == SERVICES == tuple(SERVICE_TABLE)
+    assert get_args(Server) == SERVERS
 
 
 @pytest.mark.parametrize(
@@ -182,7 +187,7 @@ def test_providers_and_services_are_the_same_everywhere() -> None:
     ],
 )
 def test_every_provider_by_options(name: str, args: list[str], accepted: tuple[str, ...], path: Path) -> None:
-    done = vipnet("init", name, "--config", path, "--provider", *args)
+    done = vipnet("init", name, "--offline", "--config", path, "--provider", *args)
     assert (done.status, done.err) == (0, "")
     config = load_config(path)
     assert config.publish.provider == args[0]
@@ -195,13 +200,18 @@ def test_every_provider_by_options(name: str, args: list[str], accepted: tuple[s
 def test_on_a_terminal_it_asks_and_keeps_the_password_to_itself(path: Path) -> None:
     """In a file of mode 0600 it is, and nowhere else: not on the screen, not in the configuration."""
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "vipnet", "init", "a.ddns.net", "--provider", "dyndns2"]
+    command = [sys.executable, "-m", "vipnet", "init", "a.ddns.net", "--offline"]
     process = subprocess.Popen(
         [*command, "--config", str(path)], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
     )
     os.close(theirs)
     screen = b""
-    for question, answer in ((b"Service", "no-ip"), (b"User", "u@example.org"), (b"Password", "pass word")):
+    for question, answer in (
+        (b"Provider", "dyndns2"),
+        (b"Service", "no-ip"),
+        (b"User", "u@example.org"),
+        (b"Password", "pass word"),
+    ):
         while question not in screen.rpartition(b"\n")[2]:
             screen += os.read(ours, 1024)
         os.write(ours, answer.encode() + b"\n")
@@ -219,6 +229,41 @@ def test_on_a_terminal_it_asks_and_keeps_the_password_to_itself(path: Path) -> N
     assert publish.secret_file.read_text() == "pass word\n"
     assert publish.secret_file.stat().st_mode & 0o777 == 0o600
     assert "pass word" not in path.read_text()
+
+
+def test_another_secret_is_not_overwritten(path: Path) -> None:
+    keys = {"provider": "desec", "secret_file": str(path.with_name("token"))}
+    initialise(path, A, keys, secret="one")
+    config = path.read_bytes()
+    assert initialise(path, A, keys, secret="one").new_config is False
+    with pytest.raises(ConfigError, match="token: exists and holds something else; `--yes` replaces it"):
+        initialise(path, A, keys, secret="two")
+    assert path.with_name("token").read_text() == "one\n"
+    initialise(path, A, keys, secret="two", replace=True)
+    assert path.with_name("token").read_text() == "two\n"
+    assert path.with_name("token").stat().st_mode & 0o777 == 0o600
+    assert path.with_name("token.before").read_text() == "one\n"
+    assert path.read_bytes() == config
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_what_fails_leaves_everything_as_it_was(path: Path, before: bool) -> None:
+    path.parent.mkdir()
+    if before:
+        create_key(path.with_name("key"))
+        path.with_name("token").write_text("one\n")
+    there = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    keys = {"provider": "desec", "secret_file": str(path.with_name("token"))}
+
+    def check(config: Config, _key: PublicKey) -> None:
+        assert config.publish.secret_file is not None
+        assert config.publish.secret_file.read_text() == "two\n"
+        assert not path.exists()
+        raise HostError("no such zone")
+
+    with pytest.raises(HostError, match="no such zone"):
+        initialise(path, A, keys, secret="two", replace=True, check=check)
+    assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == there
 
 
 def test_no_option_takes_a_secret() -> None:

@@ -19,7 +19,7 @@ from tests.cli.support import short_directory, vipnet, write_config
 
 from vipnet.app import launch
 from vipnet.app.config import Config, load_config
-from vipnet.errors import ConfigError, HostError, NotReadyError, NotRunningError, VipnetError
+from vipnet.errors import ConfigError, HostError, NotReadyError, VipnetError
 
 # What `up` starts is meant to outlive it.
 pytestmark = pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
@@ -235,12 +235,15 @@ def test_down_cleans_up_behind_a_daemon_that_was_killed(host: Host) -> None:
     assert launch.start(host.config_path) is True
 
 
-def test_unpublish_reaches_the_daemon_and_needs_one(host: Host) -> None:
+def test_unpublish_reaches_the_daemon_and_needs_none(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    withdrawn: list[Config] = []
+    monkeypatch.setattr("vipnet.app.trial.withdraw", withdrawn.append)
     launch.start(host.config_path)
     launch.stop(host.config, unpublish=True)
     assert "asked to stop {'unpublish': True}" in host.log()
-    with pytest.raises(NotRunningError, match="the address in DNS stays"):
-        launch.stop(host.config, unpublish=True)
+    assert withdrawn == []
+    launch.stop(host.config, unpublish=True)
+    assert withdrawn == [host.config]
 
 
 def test_a_daemon_that_refuses_with_a_reason_goes_on(host: Host) -> None:

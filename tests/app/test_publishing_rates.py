@@ -137,7 +137,7 @@ def test_without_addresses_an_update_under_way_ends_at_once() -> None:
         assert trio.current_time() == before
 
     run(publisher, main)
-    assert publisher.done == [()]
+    assert publisher.done == [("withdrawn",)]
 
 
 def test_what_never_reached_the_provider_does_not_count() -> None:

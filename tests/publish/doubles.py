@@ -11,6 +11,7 @@ from vipnet.names.records import CapabilityRecord
 from vipnet.types import PublicKey
 
 RECORD = CapabilityRecord(PublicKey(bytes(range(32))), 5847)
+DUCK_SEES = "203.0.113.80"  # where requests come from, for it
 RRsets = dict[tuple[str, str], set[str]]
 
 
@@ -30,7 +31,7 @@ class DuckDnsDouble:
         if query.get("clear") == "true":
             self.ip = self.ipv6 = ""
         else:
-            self.ip = query.get("ip", self.ip)
+            self.ip = (query["ip"] or DUCK_SEES) if "ip" in query else self.ip
             self.ipv6 = query.get("ipv6", self.ipv6)
         return Reply(200, f"OK\n{self.ip}\n{self.ipv6}\nUPDATED")
 

@@ -92,7 +92,9 @@ def test_a_proxied_record_is_none_of_ours() -> None:
 def test_withdrawal() -> None:
     double = CloudflareDouble()
     publish(double, BOTH, ())
-    assert double.records == []
+    assert double.contents(ME, "A") == {BOTH[0]}
+    assert double.contents(ME, "AAAA") == {BOTH[1]}
+    assert double.contents(f"_vip.{ME}", "TXT") == set()
 
 
 def test_an_alias_is_in_the_way() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from tests.publish.doubles import RECORD, DuckDnsDouble
+from tests.publish.doubles import DUCK_SEES, RECORD, DuckDnsDouble
 from tests.publish.webdouble import SECRET, Double, Reply, Request, with_double
 
 from vipnet.errors import PublishError
@@ -35,6 +35,17 @@ def test_addresses_and_record() -> None:
     assert len(asked.requests) == 2
 
 
+def test_what_it_sees_itself() -> None:
+    """The specification: with `ip` left blank it takes the IPv4 address of the request."""
+    duck = DuckDnsDouble()
+
+    async def use(web: HttpClient, url: str, _: Double) -> tuple[str, ...]:
+        return await DuckDns(web, SECRET, url=url, echoes=True).publish(Desired(ME, BOTH, RECORD))
+
+    assert with_double(duck, "www.duckdns.org", use) == (DUCK_SEES, BOTH[1])
+    assert (duck.ip, duck.ipv6, duck.txt) == (DUCK_SEES, BOTH[1], str(RECORD))
+
+
 def test_a_move_is_one_request() -> None:
     duck = DuckDnsDouble()
     assert len(publish(duck, BOTH, ("192.0.2.9", "2001:db8::9")).requests) == 3
@@ -63,7 +74,7 @@ def test_an_address_that_does_not_go_away_is_said() -> None:
 def test_withdrawal() -> None:
     duck = DuckDnsDouble()
     publish(duck, BOTH, ())
-    assert (duck.ip, duck.ipv6, duck.txt) == ("", "", "")
+    assert (duck.ip, duck.ipv6, duck.txt) == (*BOTH, "")
 
 
 def test_ko_is_for_good_and_says_why() -> None:

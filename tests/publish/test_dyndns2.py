@@ -25,7 +25,7 @@ from vipnet.types import Fqdn
 ME = Fqdn("me.ddns.net")
 BOTH, V4 = ("192.0.2.1", "2001:db8::1"), ("192.0.2.2",)
 USER = "me@example.org"
-ANY = Service("https://ddns.test/nic/update", offline=True)
+ANY = Service("https://ddns.test/nic/update")
 
 
 class FakeWeb:
@@ -167,7 +167,12 @@ def test_ways_to_say_an_address(way: str, addresses: tuple[str, ...], parameters
 
 def test_where_the_provider_decides_its_word_counts() -> None:
     """dy.fi takes the address that the request comes from, a NAT's for example."""
-    assert publish(publisher(FakeWeb("good 203.0.113.80"), SERVICES["dy.fi"])) == ("203.0.113.80",)
+    web = FakeWeb("good 203.0.113.80", "good 203.0.113.81", "good")
+    dyfi = publisher(web, SERVICES["dy.fi"])
+    assert dyfi.echoes
+    assert publish(dyfi) == ("203.0.113.80",)
+    # Behind another NAT with the same address of our own; and one that does not say what it took.
+    assert [publish(dyfi), publish(dyfi)] == [("203.0.113.81",), ()]
 
 
 def test_a_list_of_answers() -> None:
@@ -179,7 +184,7 @@ def test_a_list_of_answers() -> None:
 def test_a_name_that_expires_is_refreshed() -> None:
     clock = 0.0
     web = FakeWeb("good")
-    dyndns2 = publisher(web, SERVICES["dy.fi"], now=lambda: clock)
+    dyndns2 = publisher(web, replace(ANY, refresh_s=5.5 * DAY_S), now=lambda: clock)
     publish(dyndns2)
     clock = 5 * DAY_S
     publish(dyndns2)
@@ -189,15 +194,10 @@ def test_a_name_that_expires_is_refreshed() -> None:
     assert len(web.queries) == 2
 
 
-def test_withdrawal() -> None:
+def test_there_is_nothing_to_withdraw() -> None:
     web = FakeWeb("good")
     trio.run(publisher(web).withdraw, Desired(ME, ()))
-    assert web.queries == [{"hostname": ME, "offline": "YES"}]
-    with pytest.raises(PublishError, match="!donator") as caught:
-        trio.run(publisher(FakeWeb("!donator")).withdraw, Desired(ME, ()))
-    assert caught.value.permanent
-    with pytest.raises(PublishError, match="has no way to remove"):
-        trio.run(publisher(FakeWeb("good"), SERVICES["dynu"]).withdraw, Desired(ME, ()))
+    assert web.queries == []
 
 
 def test_presets() -> None:

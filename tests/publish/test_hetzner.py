@@ -91,7 +91,7 @@ def test_the_name_of_the_zone_itself() -> None:
 def test_withdrawal() -> None:
     double = HetznerDouble()
     publish(double, BOTH, ())
-    assert double.rrsets == {}
+    assert double.rrsets.keys() == {("laptop", "A"), ("laptop", "AAAA")}
 
 
 def test_a_wrong_token_is_for_good() -> None:

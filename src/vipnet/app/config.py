@@ -204,6 +204,7 @@ class Config(Section, frozen=True):
         real += [("[[peer]] address", peer.address.host) for peer in self.peers if peer.address]
         if self.publish.server is not None:
             real.append(("[publish] server", self.publish.server))
+        real += [("[publish] address", source) for source in self.publish.address]
         for label, host in real:
             if is_address(host) and ip_address(host) in self.tun.subnet:
                 raise ValueError(f'{label} = "{host}" is inside [tun] subnet = "{self.tun.subnet}"')

@@ -50,18 +50,23 @@ def create_key(path: Path) -> bytes:
     A key is a host's identity: raise ConfigError rather than overwrite one.
     """
     key = bytes(PrivateKey.generate())
+    write_new(path, binascii.b2a_base64(key), "key file")
+    return key
+
+
+def write_new(path: Path, content: bytes, label: str) -> None:
+    """Put CONTENT into PATH, mode 0600, whole or not at all; raise ConfigError when there is such a file."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-        _write_secret(temporary, binascii.b2a_base64(key))
+        _write_secret(temporary, content)
         try:
-            _link(temporary, path)
+            _link(temporary, path, label)
         finally:
             temporary.unlink()
         _sync_directory(path.parent)
     except OSError as error:
-        raise ConfigError(f"key file {path}: cannot be written: {error.strerror}") from None
-    return key
+        raise ConfigError(f"{label} {path}: cannot be written: {error.strerror}") from None
 
 
 def replace_key(path: Path, key: bytes) -> None:
@@ -78,12 +83,12 @@ def replace_key(path: Path, key: bytes) -> None:
         raise ConfigError(f"key file {path}: cannot be replaced: {error.strerror}") from None
 
 
-def _link(temporary: Path, path: Path) -> None:
+def _link(temporary: Path, path: Path, label: str) -> None:
     """Put TEMPORARY at PATH: whole or not at all, and never over another file."""
     try:
         path.hardlink_to(temporary)
     except FileExistsError:
-        raise ConfigError(f"key file {path}: exists, and is not overwritten; move it away first") from None
+        raise ConfigError(f"{label} {path}: exists, and is not overwritten; move it away first") from None
 
 
 def _write_secret(path: Path, content: bytes) -> None:

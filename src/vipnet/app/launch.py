@@ -195,8 +195,7 @@ def missing_part(status: dict[str, Any] | None) -> str:
 def stop(config: Config, *, unpublish: bool = False) -> bool:
     """Have no daemon, and nothing of one on this host; return True when one ran.
 
-    Raise NotRunningError when UNPUBLISH is asked for and no daemon is there to do it; what
-    the daemon says when it refuses, and so goes on.
+    UNPUBLISH needs no daemon. Raise HostError when the provider refuses that; a daemon then goes on.
     """
     pid = running_pid(config.run_dir)
     agreed = pid is not None and _stop_process(pid, config.run_dir, unpublish=unpublish)
@@ -204,9 +203,9 @@ def stop(config: Config, *, unpublish: bool = False) -> bool:
     if pid is None or os.geteuid() == 0:
         leftovers.clean(config)
     if unpublish and not agreed:
-        raise NotRunningError(
-            "not running, so the address in DNS stays: `vipnet up`, then `down --unpublish`"
-        )
+        from vipnet.app import trial
+
+        trial.withdraw(config)
     return pid is not None
 
 

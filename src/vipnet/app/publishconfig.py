@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
-from vipnet.app.texts import DNS_PORT, DnsName, Host, Line, SecretPath, Url
+from vipnet.app.texts import DNS_PORT, AddressSource, DnsName, Host, Line, SecretPath, Url
 from vipnet.app.toml import Section
 from vipnet.publish.duckdns import ZONE as DUCKDNS_ZONE
 from vipnet.types import Fqdn, Port
@@ -33,6 +33,7 @@ _KNOWN_BY: Final = {
 class Publish(Section, frozen=True):
     """How this host's addresses get into DNS.
 
+    address       what is published, in order of preference: of each family the first there is
     server, zone  None: found by the SOA record of `name`, or by the provider
     key_name      None: the host's name
     service       of dyndns2: one whose address is known; else `url`
@@ -44,6 +45,7 @@ class Publish(Section, frozen=True):
     """
 
     provider: Provider = "none"
+    address: tuple[AddressSource, ...] = (AddressSource("interface"),)
     server: Host | None = None
     port: Port = DNS_PORT
     zone: DnsName | None = None
@@ -60,6 +62,8 @@ class Publish(Section, frozen=True):
     ttl: Annotated[int, Meta(ge=0, le=86_400)] = 5
 
     def __post_init__(self) -> None:
+        if not self.address:
+            raise ValueError('address = []: must say what is published, ["interface"] for example')
         if self.provider == "none":
             return  # what is there may wait for a provider
         for key, providers in _KNOWN_BY.items():

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from vipnet.app.config import Config
+from vipnet.names.addresses import OBSERVED
 from vipnet.names.desired import Primary
 from vipnet.publish import Publisher
 from vipnet.publish.secret import Secret, load_secret
@@ -80,15 +83,18 @@ def _over_http(config: Config) -> Make:
 def _http_publisher(config: Config, web: Web, secret: Secret) -> Publisher:
     publish = config.publish
     url = {} if publish.url is None else {"url": str(publish.url)}
+    echoes = OBSERVED in publish.address
     if publish.provider == "dyndns2":
         from vipnet.publish.dyndns2 import SERVICES, Dyndns2, Service
 
         service = Service(str(publish.url)) if publish.service is None else SERVICES[publish.service]
+        if echoes:
+            service = structs.replace(service, addresses="none")
         return Dyndns2(web, service, publish.user or "", secret)
     if publish.provider == "duckdns":
         from vipnet.publish.duckdns import DuckDns
 
-        return DuckDns(web, secret, **url)
+        return DuckDns(web, secret, echoes=echoes, **url)
     if publish.provider == "cloudflare":
         from vipnet.publish.cloudflare import Cloudflare
 

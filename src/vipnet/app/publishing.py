@@ -54,6 +54,7 @@ class PublishLoop:
         self._wanted: tuple[str, ...] = ()
         self._last_wanted: tuple[str, ...] = ()  # but for none at all
         self._confirmed: tuple[str, ...] | None = None  # None: DNS may have the old or the new ones
+        self._wants = 0  # how often something was wanted
         self._address: str | None = None
         self._changed = trio.Event()
         self._last_change = -math.inf
@@ -96,8 +97,15 @@ class PublishLoop:
 
         The same addresses again end the waiting after a failure: the path may be new.
         """
-        if self._publisher is None or (addresses == self._wanted and self._state in ("ok", "refused")):
+        if self._publisher is None:
             return
+        # One that takes what it sees may have to be told anew: another network can give the same addresses.
+        settled = ("refused",) if self._publisher.echoes else ("ok", "refused")
+        if addresses == self._wanted and self._state in settled:
+            return
+        if self._publisher.echoes:
+            self._confirmed = None
+        self._wants += 1
         if addresses and addresses != self._last_wanted:
             # One change is published at once, flapping only when it is over.
             flapping = trio.current_time() - self._last_change < FLAP_S
@@ -135,14 +143,13 @@ class PublishLoop:
                 await self._publish(self._publisher, self._wanted)
 
     async def withdraw(self) -> None:
-        """Take the name's records back; nothing is published until the next want. Raise PublishError."""
+        """Take the capability record back; nothing is published until the next want. Raise PublishError."""
         self.want(())
         if self._publisher is None:
             return
         async with self._calling:  # the update under way has been cancelled
             self._confirmed = None
             await self._publisher.withdraw(self._desired(()))
-            self._address = None
 
     def _due_at(self) -> float:
         """When the next update is to leave."""
@@ -158,6 +165,7 @@ class PublishLoop:
         not_before = self._not_before
         interval_s = publisher.interval_s if self._interval_s is None else self._interval_s
         self._not_before = trio.current_time() + interval_s
+        wants = self._wants
         outcome: tuple[str, ...] | PublishError | None = None  # None: ended by a newer want
         async with self._calling, trio.open_nursery() as nursery:
             nursery.start_soon(self._cancel_when_changed, nursery.cancel_scope)
@@ -171,7 +179,9 @@ class PublishLoop:
                 self._not_before = not_before
             self._failed(outcome, addresses)
         elif outcome is not None:
-            self._succeeded(publisher, addresses, outcome)
+            # It may have left from the network before, which such a provider would have seen.
+            stale = publisher.echoes and wants != self._wants
+            self._succeeded(publisher, addresses, outcome, stale=stale)
 
     async def _cancel_when_changed(self, scope: trio.CancelScope) -> None:
         """A newer want cannot be sent before the provider's time: until then the update may go on."""
@@ -182,10 +192,13 @@ class PublishLoop:
                 await self._changed.wait()
         scope.cancel()
 
-    def _succeeded(self, publisher: Publisher, addresses: tuple[str, ...], there: tuple[str, ...]) -> None:
-        self._confirmed, self._address, self._failures = addresses, there[0], 0
+    def _succeeded(
+        self, publisher: Publisher, addresses: tuple[str, ...], there: tuple[str, ...], *, stale: bool
+    ) -> None:
+        self._confirmed, self._failures = None if stale else addresses, 0
+        self._address = there[0] if there else None
         self._refresh_at = trio.current_time() + publisher.refresh_s
-        if self._wanted == addresses:
+        if self._wanted == addresses and not stale:
             self._state, self._error = "ok", None
         log.info("publish.done", extra={"provider": publisher.provider, "addresses": there})
         self._tell(there)

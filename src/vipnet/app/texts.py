@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from vipnet.names.addresses import INTERFACE, OBSERVED
 from vipnet.policy import DEFAULT_PORT
 from vipnet.publish.secret import CREDENTIALS
 from vipnet.types import Fqdn, Locator, Port, PublicKey, parse_name
@@ -29,6 +30,7 @@ DnsName = NewType("DnsName", str)  # lower case, no final dot; one label is enou
 SecretPath = NewType("SecretPath", Path)  # absolute, or below $CREDENTIALS_DIRECTORY
 Url = NewType("Url", str)  # "https://host/path"; "http:" only to this host itself
 Line = NewType("Line", str)  # printable, not empty: an argument, a user's name
+AddressSource = NewType("AddressSource", str)  # "interface", "observed", or an IP address
 Host = NewType("Host", str)  # an IP address as canonical text, or a DNS name
 
 
@@ -121,6 +123,15 @@ def parse_key(text: str) -> PublicKey:
     return PublicKey(key)
 
 
+def parse_address_source(text: str) -> AddressSource:
+    if text in (INTERFACE, OBSERVED):
+        return AddressSource(text)
+    address = ip_address(text)
+    if "%" in text or address.is_loopback or address.is_multicast or address.is_unspecified:
+        raise ValueError("nobody else reaches this host there")
+    return AddressSource(str(address))
+
+
 def parse_host(text: str) -> Host:
     if is_address(text):
         return Host(str(ip_address(text)))
@@ -159,6 +170,7 @@ TEXTS: dict[object, tuple[Callable[[str], object], str]] = {
     Url: (parse_url, 'a URL like "https://host/path"'),
     Line: (parse_line, "one line of text"),
     PublicKey: (parse_key, "a public key: 32 bytes in base64"),
+    AddressSource: (parse_address_source, '"interface", "observed", or an IP address'),
     Host: (parse_host, "an IP address or a DNS name"),
     HostPort: (parse_host_port, '"host", "host:port" or "[IPv6]:port"'),
     Locator: (parse_locator, 'an IP address, or "address:port", "[IPv6]:port"'),

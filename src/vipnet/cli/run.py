@@ -40,17 +40,20 @@ def up(config_path: Path) -> None:
 
 
 @click.command(epilog="Example: sudo vipnet down")
-@click.option("--unpublish", is_flag=True, help="Also take this host's address out of DNS.")
+@click.option("--unpublish", is_flag=True, help="Also take the _vip record out of DNS; the address stays.")
 @config_option
 def down(config_path: Path, unpublish: bool) -> None:
     """Stop, and put back what was changed on this host.
 
     Also cleans up behind a daemon that was killed. Tokens stay: connections that
-    outlive a short stop go on after `vipnet up`.
+    outlive a short stop go on after `vipnet up`. With --unpublish what is left in DNS is
+    a host without vipnet; those that know it still need `vipnet trust remove`.
     """
     from vipnet.app import launch
     from vipnet.app.config import load_config
 
     config = load_config(config_path)
     stopped = launch.stop(config, unpublish=unpublish)
-    click.echo(f"{config.name} is stopped" if stopped else f"{config.name} is not running; cleaned up")
+    text = f"{config.name} is stopped" if stopped else f"{config.name} is not running; cleaned up"
+    taken_back = unpublish and config.publish.provider not in ("none", "dyndns2")
+    click.echo(text + "; its _vip record is out of DNS" * taken_back)

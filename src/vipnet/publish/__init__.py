@@ -43,13 +43,18 @@ class Publisher(Protocol):
         """Whether it can write the capability record; if not, peers list this host by hand."""
         ...
 
+    @property
+    def echoes(self) -> bool:
+        """Whether DNS gets the address that the provider sees the update come from, whatever is desired."""
+        ...
+
     async def publish(self, desired: Desired) -> tuple[str, ...]:
         """Return the addresses in DNS when the provider has confirmed DESIRED. Raise PublishError.
 
-        They are those of DESIRED but where the provider takes what it sees itself.
+        They are those of DESIRED; of one that `echoes`, those it names, which may be none.
         """
         ...
 
     async def withdraw(self, desired: Desired) -> None:
-        """Remove the name's addresses and capability record. Raise PublishError."""
+        """Remove the capability record: a host without vipnet is left. Raise PublishError."""
         ...

@@ -60,6 +60,7 @@ class Cloudflare:
     interval_s = 2.0  # three requests an update, a third of the limit
     refresh_s = math.inf
     writes_record = True
+    echoes = False
 
     def __init__(self, web: Web, token: Secret, *, zone: str | None = None, url: str = URL) -> None:
         self._web, self._token, self._zone, self._url = web, token, zone, url.rstrip("/")
@@ -79,8 +80,7 @@ class Cloudflare:
 
     async def withdraw(self, desired: Desired) -> None:
         """See Publisher."""
-        owners = ((desired.name, "A"), (desired.name, "AAAA"), (capability_name(desired.name), "TXT"))
-        await self._set(desired.name, [Wanted(owner, rdtype, (), 0) for owner, rdtype in owners])
+        await self._set(desired.name, [Wanted(capability_name(desired.name), "TXT", (), 0)])
 
     async def _set(self, name: Fqdn, wanted: list[Wanted]) -> None:
         zone = self._zone_id = self._zone_id or await self._find_zone(name)

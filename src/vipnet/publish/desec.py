@@ -37,6 +37,7 @@ class Desec:
     interval_s = 4.0
     refresh_s = math.inf
     writes_record = True
+    echoes = False
 
     def __init__(self, web: Web, token: Secret, *, zone: str | None = None, url: str = URL) -> None:
         self._web, self._token, self._zone, self._url = web, token, zone, url.rstrip("/")
@@ -44,22 +45,24 @@ class Desec:
 
     async def publish(self, desired: Desired) -> tuple[str, ...]:
         """See Publisher."""
-        record = [f'"{desired.record}"'] if desired.record else None
-        await self._set(desired.name, list(desired.ipv4), list(desired.ipv6), record, desired.ttl_s)
+        wanted = [
+            (desired.name, "A", desired.ipv4, desired.ttl_s),
+            (desired.name, "AAAA", desired.ipv6, desired.ttl_s),
+        ]
+        if desired.record:
+            text = (f'"{desired.record}"',)
+            wanted.append((Fqdn(capability_name(desired.name)), "TXT", text, CAPABILITY_TTL_S))
+        await self._set(desired.name, wanted)
         return desired.addresses
 
     async def withdraw(self, desired: Desired) -> None:
         """See Publisher."""
-        await self._set(desired.name, [], [], [], desired.ttl_s)
+        capability = Fqdn(capability_name(desired.name))
+        await self._set(desired.name, [(capability, "TXT", (), CAPABILITY_TTL_S)])
 
-    async def _set(
-        self, name: Fqdn, ipv4: list[str], ipv6: list[str], record: list[str] | None, ttl_s: int
-    ) -> None:
-        """Make the record sets these, RECORD as it is when None."""
+    async def _set(self, name: Fqdn, wanted: list[tuple[Fqdn, str, tuple[str, ...], int]]) -> None:
+        """Make the record sets of owner, type, records, TTL these; no records: it goes."""
         domain = self._domain = self._domain or await self._find(name)
-        wanted = [(name, "A", ipv4, ttl_s), (name, "AAAA", ipv6, ttl_s)]
-        if record is not None:
-            wanted.append((Fqdn(capability_name(name)), "TXT", record, CAPABILITY_TTL_S))
         rrsets = [
             {
                 "subname": relative(owner, domain.name),

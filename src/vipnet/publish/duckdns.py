@@ -9,6 +9,8 @@ it, so `_vip.NAME` has it as well; one that is there for a certificate is lost.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
+from ipaddress import ip_address
 from typing import Final
 
 from vipnet.errors import PublishError
@@ -30,8 +32,9 @@ class DuckDns:
     refresh_s = math.inf
     writes_record = True
 
-    def __init__(self, web: Web, token: Secret, *, url: str = URL) -> None:
-        self._web, self._token, self._url = web, token, url.rstrip("/")
+    def __init__(self, web: Web, token: Secret, *, url: str = URL, echoes: bool = False) -> None:
+        """ECHOES: `ip` is left blank, and DuckDNS takes the IPv4 address that it sees."""
+        self._web, self._token, self._url, self.echoes = web, token, url.rstrip("/"), echoes
         self._families: frozenset[str] | None = None  # which it has; None: unknown
         self._record: CapabilityRecord | None = None
 
@@ -39,6 +42,8 @@ class DuckDns:
         """See Publisher."""
         wanted = {"ip": desired.ipv4, "ipv6": desired.ipv6}
         parameters = {key: addresses[0] for key, addresses in wanted.items() if addresses}
+        if self.echoes:
+            parameters["ip"] = ""
         # An update leaves the other family as it is; what goes can only be cleared together.
         if self._families is not None and not self._families <= parameters.keys():
             await self._update(desired.name, {"clear": "true"})
@@ -53,12 +58,11 @@ class DuckDns:
         if desired.record is not None and desired.record != self._record:
             await self._update(desired.name, {"txt": str(desired.record)})
             self._record = desired.record
-        return desired.addresses
+        return _addresses(answer) if self.echoes else desired.addresses
 
     async def withdraw(self, desired: Desired) -> None:
         """See Publisher."""
-        self._families = self._record = None
-        await self._update(desired.name, {"clear": "true"})
+        self._record = None
         await self._update(desired.name, {"txt": "", "clear": "true"})
 
     async def _update(self, name: Fqdn, parameters: dict[str, str]) -> Answer:
@@ -75,6 +79,15 @@ class DuckDns:
                 permanent=True,
             )
         raise refusal("DuckDNS", answer)
+
+
+def _addresses(answer: Answer) -> tuple[str, ...]:
+    """What a verbose answer says it has now, in lines 2 and 3."""
+    found = []
+    for line in answer.text.splitlines()[1:3]:
+        with suppress(ValueError):
+            found.append(str(ip_address(line.strip())))
+    return tuple(found)
 
 
 def _stale(answer: Answer, parameters: dict[str, str]) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Final, Literal
 
+import trio
 from msgspec import Struct
 
 from vipnet import __version__
@@ -35,27 +36,25 @@ class Service(Struct, frozen=True):
 
     addresses   how they are passed: one list, each family under its own name, or not at all
                 (the provider takes the address that the request comes from)
-    offline     takes `offline=YES`, which removes the address
     interval_s  60 is ours where the provider names no figure
     refresh_s   the provider forgets a name that is not updated for longer
     """
 
     url: str
     addresses: Literal["list", "families", "none"] = "list"
-    offline: bool = False
     interval_s: float = 60.0
     refresh_s: float = math.inf
 
 
 SERVICES: Final = {
     # https://www.noip.com/integrate/request
-    "no-ip": Service("https://dynupdate.no-ip.com/nic/update", offline=True),
+    "no-ip": Service("https://dynupdate.no-ip.com/nic/update"),
     # https://www.dynu.com/DynamicDNS/IP-Update-Protocol
     "dynu": Service("https://api.dynu.com/nic/update", "families"),
     # https://www.dy.fi/page/specification: updated after 5 to 6 days, or gone after 7
-    "dy.fi": Service("https://www.dy.fi/nic/update", "none", offline=True, refresh_s=5.5 * DAY_S),
+    "dy.fi": Service("https://www.dy.fi/nic/update", "none", refresh_s=5.5 * DAY_S),
     # https://help.dyn.com/remote-access-api/perform-update/
-    "dyn": Service("https://members.dyndns.org/nic/update", offline=True),
+    "dyn": Service("https://members.dyndns.org/nic/update"),
     # https://nsupdate.info: the user is the host's name
     "nsupdate.info": Service("https://nsupdate.info/nic/update"),
 }
@@ -111,34 +110,33 @@ class Dyndns2:
     def refresh_s(self) -> float:
         return self._service.refresh_s
 
+    @property
+    def echoes(self) -> bool:
+        return self._service.addresses == "none"
+
     async def publish(self, desired: Desired) -> tuple[str, ...]:
-        """See Publisher. The same addresses again are not sent: providers block names for that."""
+        """See Publisher. The same addresses again are not sent: providers block names for that.
+
+        Where the provider takes what it sees, that may be new although ours are the same.
+        """
         fresh = self._now() - self._last_at < self._service.refresh_s
-        if self._last is not None and self._last[0] == desired.addresses and fresh:
+        same = self._last is not None and self._last[0] == desired.addresses and not self.echoes
+        if self._last is not None and same and fresh:
             return self._last[1]
         self._last = None  # until the answer is here it may have either
         answer = await self._request(desired.name, self._parameters(desired))
         code, rest = _code(answer)
         if code not in ("good", "nochg"):
             raise self._refused(desired.name, answer, code)
-        published = _addresses(rest) or desired.addresses
+        published = _addresses(rest) or (() if self.echoes else desired.addresses)
         if published == ("127.0.0.1",):  # Dyn's way to tell a program that it is not listened to
             raise self._refused(desired.name, answer, "badagent")
         self._last, self._last_at = (desired.addresses, published), self._now()
         return published
 
-    async def withdraw(self, desired: Desired) -> None:
-        """See Publisher."""
-        if not self._service.offline:
-            raise PublishError(
-                f"{self._host} has no way to remove {desired.name}'s address: do it on its web page",
-                permanent=True,
-            )
-        self._last = None
-        answer = await self._request(desired.name, {"offline": "YES"})
-        code, _ = _code(answer)
-        if code not in ("good", "nochg"):
-            raise self._refused(desired.name, answer, code)
+    async def withdraw(self, desired: Desired) -> None:  # noqa: ARG002
+        """See Publisher. There is no record, and whoever is listed by hand is removed by hand."""
+        await trio.lowlevel.checkpoint()
 
     async def _request(self, name: Fqdn, parameters: dict[str, str]) -> Answer:
         if self._fatal is not None:

@@ -44,6 +44,7 @@ class Hetzner:
     interval_s = 10.0  # up to nine requests an update
     refresh_s = math.inf
     writes_record = True
+    echoes = False
 
     def __init__(self, web: Web, token: Secret, *, zone: str | None = None, url: str = URL) -> None:
         self._web, self._token, self._zone, self._url = web, token, zone, url.rstrip("/")
@@ -62,12 +63,7 @@ class Hetzner:
     async def withdraw(self, desired: Desired) -> None:
         """See Publisher."""
         zone = await self._find_zone(desired.name)
-        for owner, rdtype in (
-            (desired.name, "A"),
-            (desired.name, "AAAA"),
-            (capability_name(desired.name), "TXT"),
-        ):
-            await self._set(zone, owner, rdtype, (), 0)
+        await self._set(zone, capability_name(desired.name), "TXT", (), 0)
 
     async def _find_zone(self, name: Fqdn) -> str:
         """The zone of this project that NAME is in."""

@@ -7,7 +7,8 @@ It gets one JSON object on standard input and nothing else:
 
 and says by its exit status (sysexits.h) how it went: 0 done; 77 (EX_NOPERM) and 78 (EX_CONFIG)
 refused for good; anything else may pass. The last line on standard error is shown to the user.
-`txt` is empty when the record shall stay; withdrawing, it names what shall go, with null.
+`txt` is empty when the record shall stay. Withdrawing, it names what shall go, with null, and the
+addresses are empty: they stay.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Hook:
     provider = "hook"
     refresh_s = math.inf
     writes_record = True
+    echoes = False
 
     def __init__(self, command: Sequence[str], *, timeout_s: float = 30.0, interval_s: float = 0.0) -> None:
         self._command, self._timeout_s, self.interval_s = tuple(command), timeout_s, interval_s

@@ -73,6 +73,7 @@ class Rfc2136:
     interval_s = 0.0  # a primary of one's own takes them as they come
     refresh_s = math.inf
     writes_record = True
+    echoes = False
 
     def __init__(
         self,
@@ -95,7 +96,7 @@ class Rfc2136:
 
     async def withdraw(self, desired: Desired) -> None:
         """See Publisher. The marker stays: without it old updates could be played again."""
-        await self._replace(Desired(desired.name, ()), withdraw=True)
+        await self._replace(desired, withdraw=True)
 
     async def _replace(self, desired: Desired, *, withdraw: bool) -> None:
         primary = self._primary = self._primary or await self._locate()
@@ -107,7 +108,7 @@ class Rfc2136:
                 return
             # Our own update whose answer was lost, or another writer: the primary knows.
             published = self._published = await self._read(primary, desired.name)
-            if published.satisfies(desired) and not (withdraw and published.record):
+            if published.record is None if withdraw else published.satisfies(desired):
                 return
         marker = marker_name(desired.name)
         if published.marker and published.sequence is None:
@@ -136,18 +137,20 @@ class Rfc2136:
             update.present(marker, TXT, _quoted(format_marker(published.sequence)))
             sequence = published.sequence + 1
         update.replace(marker, desired.ttl_s, TXT, _quoted(format_marker(sequence)))
+        capability = dns.name.from_text(capability_name(desired.name))
+        told = (format_marker(sequence).encode(),)
+        if withdraw:
+            update.delete(capability, TXT)
+            return update, _Published(told, None, published.addresses)
         host = dns.name.from_text(desired.name)
         for rdtype, addresses in ((A, desired.ipv4), (AAAA, desired.ipv6)):
             update.delete(host, rdtype)
             if addresses:
                 update.add(host, desired.ttl_s, rdtype, *addresses)
-        capability = dns.name.from_text(capability_name(desired.name))
-        record = None if withdraw else desired.record or published.record
-        if withdraw:
-            update.delete(capability, TXT)
-        elif record != published.record:
+        record = desired.record or published.record
+        if record != published.record:
             update.replace(capability, CAPABILITY_TTL_S, TXT, _quoted(str(record)))
-        return update, _Published((format_marker(sequence).encode(),), record, frozenset(desired.addresses))
+        return update, _Published(told, record, frozenset(desired.addresses))
 
     async def _send_update(self, primary: Primary, name: Fqdn, update: dns.update.UpdateMessage) -> bool:
         """Return whether the primary took it; False: its prerequisite failed."""

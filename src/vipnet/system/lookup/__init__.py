@@ -132,6 +132,14 @@ class Lookup:
         """
         return await self._lookups.share((name, authoritative), partial(self._lookup, name, authoritative))
 
+    async def lookup_at(self, name: Fqdn, server: Locator) -> LookupResult:
+        """As `lookup`, of one of the zone's own servers alone."""
+
+        async def resolve(asked: str, rdtype: RdataType) -> dns.message.Message:
+            return await self._authority.ask_server(server, asked, rdtype)
+
+        return await self._gather(name, resolve)
+
     async def servers(self, name: Fqdn) -> tuple[Locator, ...]:
         """Return the authoritative servers of NAME's zone, the primary first.
 
@@ -153,14 +161,18 @@ class Lookup:
         raise self._no_answer()
 
     async def _lookup(self, name: Fqdn, authoritative: bool) -> LookupResult:
-        addresses: tuple[str, ...] | None = None
-        capability: Capability | None = None
-
         async def resolve(asked: str, rdtype: RdataType) -> dns.message.Message:
             if not authoritative:
                 return await self._resolve(asked, rdtype)
             at_zone = partial(self._authority.ask, name, asked, rdtype)
             return await first([at_zone, partial(self._resolve, asked, rdtype)], AUTHORITY_ALONE_S)
+
+        return await self._gather(name, resolve)
+
+    async def _gather(self, name: Fqdn, resolve: Resolve) -> LookupResult:
+        """Ask RESOLVE for all that is to be known of NAME, at once."""
+        addresses: tuple[str, ...] | None = None
+        capability: Capability | None = None
 
         async def ask_addresses() -> None:
             nonlocal addresses

@@ -88,6 +88,10 @@ class Authority:
             raise failure
         return await self._ask_servers(zone.servers, name, rdtype)
 
+    async def ask_server(self, server: Locator, name: str, rdtype: RdataType) -> dns.message.Message:
+        """Ask one server, which has to be authoritative for NAME."""
+        return await self._ask_servers((server,), name, rdtype)
+
     async def primary(self, name: Fqdn, server: str | None, port: int, zone: str | None) -> Primary:
         """See Lookup.primary."""
         given = await self._host_addresses(server) if server else ()
