@@ -44,6 +44,7 @@ from vipnet.core.outputs import LookupResult, StoreOwnToken
 from vipnet.core.tokens import TokenSpace
 from vipnet.core.trust import AcceptPolicy, ListedPeer
 from vipnet.errors import HostError, LookupFailedError
+from vipnet.names.addresses import OwnAddresses, best_of_each_family
 from vipnet.names.desired import Desired
 from vipnet.names.records import CapabilityRecord
 from vipnet.system import netwatch, routes
@@ -136,8 +137,10 @@ class Daemon:
             reach=self.engine.ping,
         )
         self._resolver = Resolver(config.dns.listen, self.names.answer)
+        self.addresses = OwnAddresses(config.publish.address)
+        self._publisher = make_publisher(self.lookup) if make_publisher is not None else None
         self.publishing = PublishLoop(
-            make_publisher(self.lookup) if make_publisher is not None else None,
+            self._publisher,
             self._desired,
             interval_s=config.publish.min_interval_s,
             published=self._handle_published,
@@ -226,7 +229,8 @@ class Daemon:
             inside = [ip for _, ip in addresses if isinstance(ip, IPv4Address) and ip in subnet]
             outside = tuple(one for one, ip in addresses if ip not in inside)
             # The update leaves before the first hint: both may be needed, and DNS takes longer.
-            self.publishing.want(_published([one.host for one in outside]))
+            self.addresses.handle_network([one.host for one in outside])
+            self._publish_addresses()
             await trio.lowlevel.checkpoint()
             self.engine.handle_underlay(structs.replace(underlay, addresses=outside))
             self.engine.handle_host_networks(tuple(IPv4Network(ip) for ip in inside))
@@ -250,10 +254,15 @@ class Daemon:
 
     # --- publishing
 
+    def _publish_addresses(self) -> None:
+        echoes = self._publisher is not None and self._publisher.echoes
+        own = self.addresses
+        self.publishing.want(best_of_each_family(own.present) if echoes else own.published)
+
     def _handle_published(self, addresses: tuple[str, ...]) -> None:
         """The provider has confirmed: say so in the move's report, and see whether the world knows."""
         last = self.engine.moves[-1] if self.engine.moves else None
-        if last is not None and any(locator.host == addresses[0] for locator in last.new):
+        if last is not None and addresses and any(locator.host == addresses[0] for locator in last.new):
             self._dns_ms.setdefault(last.id, (now() - last.at) * 1000)
         if not self._in_dns and self._nursery is not None:
             self._nursery.start_soon(self._check_published, addresses)
@@ -314,12 +323,6 @@ class Daemon:
         """After a start that failed and in peace; a crash leaves it: that is what it is for."""
         if self._stopping or not self._started:
             routes.remove_unreachable(self.config.tun.subnet)
-
-
-def _published(hosts: list[str]) -> tuple[str, ...]:
-    """The best address of each family: clients without vipnet try every one they find."""
-    first = {":" in host: host for host in reversed(hosts)}
-    return tuple(host for host in hosts if host in first.values())
 
 
 def _listed(config: Config) -> Iterator[ListedPeer]:

@@ -13,7 +13,7 @@ from vipnet.app.config import Config
 from vipnet.app.hook import Hook
 from vipnet.core.outputs import LookupResult
 from vipnet.errors import HostError, LookupFailedError, NotReadyError, PublishError
-from vipnet.names.addresses import OwnAddresses
+from vipnet.names.addresses import OwnAddresses, best_of_each_family
 from vipnet.names.desired import Desired
 from vipnet.names.records import CapabilityRecord
 from vipnet.publish import Publisher
@@ -64,7 +64,7 @@ async def _try_publishing(config: Config, key: PublicKey, make: publishers.Make)
     record = CapabilityRecord(key, config.transport.port)
     own = OwnAddresses(config.publish.address)
     own.handle_network(await _present(config))
-    addresses = own.present if publisher.echoes else own.published
+    addresses = best_of_each_family(own.present) if publisher.echoes else own.published
     if not own.present:
         raise HostError("this host has no network address to publish; connect it, or use --offline")
     if not addresses:

@@ -138,7 +138,7 @@ class Lookup:
         async def resolve(asked: str, rdtype: RdataType) -> dns.message.Message:
             return await self._authority.ask_server(server, asked, rdtype)
 
-        return await self._gather(name, resolve)
+        return await self._gather(name, resolve, TIMEOUT_S)
 
     async def servers(self, name: Fqdn) -> tuple[Locator, ...]:
         """Return the authoritative servers of NAME's zone, the primary first.
@@ -167,9 +167,9 @@ class Lookup:
             at_zone = partial(self._authority.ask, name, asked, rdtype)
             return await first([at_zone, partial(self._resolve, asked, rdtype)], AUTHORITY_ALONE_S)
 
-        return await self._gather(name, resolve)
+        return await self._gather(name, resolve, PARTNER_TIMEOUT_S if authoritative else TIMEOUT_S)
 
-    async def _gather(self, name: Fqdn, resolve: Resolve) -> LookupResult:
+    async def _gather(self, name: Fqdn, resolve: Resolve, timeout_s: float) -> LookupResult:
         """Ask RESOLVE for all that is to be known of NAME, at once."""
         addresses: tuple[str, ...] | None = None
         capability: Capability | None = None
@@ -186,7 +186,7 @@ class Lookup:
             with suppress(LookupFailedError):
                 capability = capability_from(await resolve(capability_name(name), TXT))
 
-        with trio.move_on_after(PARTNER_TIMEOUT_S if authoritative else TIMEOUT_S) as scope:
+        with trio.move_on_after(timeout_s) as scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(ask_addresses)
                 nursery.start_soon(ask_capability)
