@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from base64 import b64encode
 from typing import TYPE_CHECKING
 
@@ -31,21 +30,12 @@ def next_steps(written: Written, record: str) -> str:
     if publish.provider == "none":
         steps.append(f"Put this host's address and this record into DNS:\n\n{record}")
     steps.append("Next, here:\n\n    sudo vipnet up")
-    there = []
-    if publish.provider == "dyndns2":
-        key = b64encode(written.public_key).decode()
-        there.append(
-            "dyndns2 has no TXT records, so each partner lists this host in its configuration:\n\n"
-            f'[[peer]]\nname = "{config.name}"\nkey = "{key}"\n'
-        )
-    other = "OTHER." + config.name.partition(".")[2]
-    options = "" if publish.provider == "none" else f" --provider {shlex.quote(publish.provider)}"
-    there.append(
-        f"    sudo vipnet init {other}{options}   # if it has no vipnet yet; a name of its own\n"
-        "    sudo vipnet up\n"
-        f"    ping {config.name}"
-    )
-    steps.append("Next, on the other device:\n\n" + "\n".join(there))
+    options = "" if publish.provider == "none" else f" --provider {publish.provider}"
+    there = [f"sudo vipnet init OTHER.{config.name.partition('.')[2]}{options}", "sudo vipnet up"]
+    if publish.provider == "dyndns2":  # without TXT records nobody else says what this host's key is
+        there.append(f"sudo vipnet trust add {config.name} {b64encode(written.public_key).decode()}")
+    there.append(f"ping {config.name}")
+    steps.append("Next, on the other device:\n\n    " + "\n    ".join(there))
     if not config.accept.from_:
         steps.append(
             "Strangers have names in this zone too, so nobody may call yet: name your other devices in "
