@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 import trio
 from msgspec import structs
 
+from vipnet.core.outputs import Fragmentation, TooBig
 from vipnet.system.udp import Received
 from vipnet.types import Locator
 from vipnet.wire.offload import Offload, Packet
@@ -88,6 +89,9 @@ class FakeSockets:
         self._arrived.append(received)
         self._news.set()
 
+    def too_big_nowait(self) -> TooBig | None:
+        return None
+
     async def writable(self, destination: Locator) -> None:
         await trio.lowlevel.checkpoint()
 
@@ -97,6 +101,7 @@ class FakeSockets:
         destination: Locator,
         source: str | None = None,
         segment_size: int | None = None,
+        fragmentation: Fragmentation = Fragmentation.ALLOWED,
     ) -> OSError | None:
         own = [locator for locator in self.locators if source in (None, locator.host)]
         if not own:

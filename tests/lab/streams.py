@@ -19,6 +19,7 @@ from vipnet.lab.layout import ZONE
 
 _PROGRAM: Final = Path(__file__).parent / "apps" / "stream_program.py"
 EVERY_MS: Final = 10.0
+SIZE: Final = 64  # bytes
 
 
 class Stream(Struct, frozen=True):
@@ -110,15 +111,20 @@ def _hear(running: Program) -> Any:
 
 @contextmanager
 def streams(
-    lab: Lab, directory: Path, targets: Mapping[str, Iterable[str]], *, every_ms: float = EVERY_MS
+    lab: Lab,
+    directory: Path,
+    targets: Mapping[str, Iterable[str]],
+    *,
+    every_ms: float = EVERY_MS,
+    size: int = SIZE,
 ) -> Iterator[Streams]:
-    """Let each host send to its targets (labels to labels) while the block runs."""
+    """Let each host send to its targets (labels to labels) while the block runs; SIZE bytes each time."""
     labels = sorted({*targets, *(target for found in targets.values() for target in found)})
     with ExitStack() as stack:
         programs = {}
         for label in labels:
             names = [f"{target}={target}.{ZONE}" for target in targets.get(label, ())]
-            command = [sys.executable, str(_PROGRAM), label, str(every_ms), *names]
+            command = [sys.executable, str(_PROGRAM), label, str(every_ms), str(size), *names]
             started = program(
                 lab,
                 label,

@@ -12,7 +12,9 @@ from tests.lab.labs import VIPNET, Lab, run, running_lab, wait_until
 from tests.schema import hold, validator
 from tests.support import need_root
 
-_PEER = "name token local_token state trust locator srtt_ms lease_s heard_s rx_bytes tx_bytes last_move"
+_PEER = (
+    "name token local_token state trust locator path_mtu srtt_ms lease_s heard_s rx_bytes tx_bytes last_move"
+)
 _FIGURES = (
     "udp.switch_ms udp.lost udp.duplicated udp.sent udp.by_direction.mover_sends "
     "udp.by_direction.mover_receives tcp.switch_ms tcp.alive ping.lost ping.sent"

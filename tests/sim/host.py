@@ -23,6 +23,7 @@ from vipnet.core.outputs import (
     MoveReport,
     Output,
     PathAnswered,
+    TooBig,
     Transmit,
     UseLocalToken,
 )
@@ -223,6 +224,10 @@ class SimHost:
             outputs = []
         self._carry_out(outputs)
 
+    def handle_too_big(self, report: TooBig) -> None:
+        if self.awake:
+            self._carry_out(self.node.handle_too_big(report, self.net.now))
+
     def handle_lookup(self, result: LookupResult) -> None:
         if self.asleep:
             self._unanswered.append(LookupResult(result.name, failed=True))
@@ -266,11 +271,11 @@ class SimHost:
         peer = self.node.peers.get(other.name)
         return None if peer is None or peer.binding is None else peer.binding.remote_token
 
-    def send(self, other: SimHost, body: bytes) -> None:
-        """A packet from an application to OTHER's token; it must be known."""
+    def send(self, other: SimHost, body: bytes, *, df: bool = False) -> None:
+        """A packet from an application to OTHER's token, which must be known; with DF or without."""
         peer = self.node.peers[other.name]
         assert peer.binding is not None
-        packet = ipv4(peer.binding.local_token, peer.binding.remote_token, body)
+        packet = ipv4(peer.binding.local_token, peer.binding.remote_token, body, df=df)
         self._carry_out(self.node.handle_packet(packet, self.net.now))
 
     def can_reach(self, other: SimHost) -> bool:
@@ -323,7 +328,9 @@ class SimHost:
         self.watch_timer()
 
 
-def ipv4(source: IPv4Address, destination: IPv4Address, body: bytes) -> bytes:
+def ipv4(source: IPv4Address, destination: IPv4Address, body: bytes, *, df: bool = False) -> bytes:
     """An IPv4 packet without options; the header checksum stays 0, nobody here looks at it."""
     size = (20 + len(body)).to_bytes(2, "big")
-    return b"\x45\0" + size + bytes(5) + bytes((PROTOCOL, 0, 0)) + source.packed + destination.packed + body
+    flags = bytes((0x40 if df else 0, 0))
+    rest = bytes((0, PROTOCOL, 0, 0)) + source.packed + destination.packed
+    return b"\x45\0" + size + bytes(2) + flags + rest + body

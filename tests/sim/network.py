@@ -19,7 +19,7 @@ from tests.sim.clock import Clock
 from tests.sim.disk import Disk
 from tests.sim.host import PROTOCOL, SimHost, ipv4
 
-from vipnet.core.outputs import LookupResult, LookupWanted, Transmit
+from vipnet.core.outputs import Fragmentation, LookupResult, LookupWanted, TooBig, Transmit
 from vipnet.policy import DEFAULT_PORT
 from vipnet.types import Fqdn, Locator, parse_name
 from vipnet.wire.datagram import is_handshake
@@ -27,6 +27,7 @@ from vipnet.wire.datagram import is_handshake
 __all__ = ["PROTOCOL", "Disk", "Network", "SimHost", "ipv4"]
 
 _FIRST_ADDRESS = int(IPv4Address("192.0.2.1"))
+_HEADERS = 28  # bytes, of IPv4 and UDP
 _NO_ANSWER_S = 0.3  # a look-up that fails takes so long
 
 
@@ -35,6 +36,8 @@ class Network(Clock):
 
     blocked          pairs of IP addresses between which nothing passes
     dead             IP addresses from and to which nothing passes
+    narrow           the MTU of the link of an IP address, where it matters
+    routers_speak    whether who sends too much into such a link hears of it
     dns_down         no look-up is answered, no update arrives
     dns_failing      probability that a look-up fails, or an update
     publish_retry_s  a failed update is made again after this, doubling; None: it is given up
@@ -63,6 +66,8 @@ class Network(Clock):
         self.dns_secure = False  # DNSSEC vouches for every answer
         self.blocked: set[frozenset[str]] = set()
         self.dead: set[str] = set()
+        self.narrow: dict[str, int] = {}
+        self.routers_speak = True
         self.hosts: dict[str, SimHost] = {}
         self.touched: dict[SimHost, None] = {}
         self.zone: dict[Fqdn, str] = {}
@@ -121,10 +126,23 @@ class Network(Clock):
         if lost:
             self.lost += 1
             return
+        if self.narrow and self._is_too_big(sender, transmit, source):
+            return
         copies = 2 if self.random.random() < self.duplication else 1
         for _ in range(copies):
             delay_s = self.latency_s + self.random.random() * self.jitter_s
             self.at(delay_s, lambda: self._arrive(payload, source, target))
+
+    def _is_too_big(self, sender: SimHost, transmit: Transmit, source: Locator) -> bool:
+        target, payload = transmit.destination, bytes(transmit.payload)
+        mtu = min(self.narrow.get(host, 65_535) for host in (source.host, target.host))
+        if len(payload) + _HEADERS <= mtu or transmit.fragmentation is Fragmentation.ALLOWED:
+            return False
+        self.note(sender.name, str(target), f"{len(payload)} bytes TOO BIG")
+        if self.routers_speak:
+            report = TooBig(target, mtu, payload[:64])
+            self.at(self.latency_s, lambda: sender.handle_too_big(report))
+        return True
 
     def _arrive(self, payload: bytes, source: Locator, target: Locator) -> None:
         for host in tuple(self._at.get(target, ())):

@@ -60,8 +60,8 @@ _OVER_S = {"settled": 0.0, "listed_answered_at": 1.0, "grace_at": 1.0, "probed":
 _PAST_DEFAULT_S = 5.05
 _INDEXES = {"local_index", "remote_index", "index", "sender", "receiver", "receiver_index", "reported"}
 _FOR_NOTHING: dict[type, frozenset[str]] = {
-    Host: frozenset({"counters", "indexes", "private_key", "_plaintexts"}),
-    Node: frozenset({"_due", "_scheduled", "_order", "_icmp_second", "_icmp_sent"}),
+    Host: frozenset({"counters", "indexes", "private_key", "_plaintexts", "icmp"}),
+    Node: frozenset({"_due", "_scheduled", "_order", "_too_big_second", "_too_big_heard"}),
     Mapping: frozenset({"last_heard"}),  # see _outage
     Peer: frozenset(
         {
@@ -73,6 +73,7 @@ _FOR_NOTHING: dict[type, frozenset[str]] = {
             "tx_bytes",
             "moved_at",
             "data_heard",
+            "mtus",  # the packets of a search are too small for probes
         }
     ),
     Responder: frozenset({"_second", "_inits", "_warned"}),

@@ -102,6 +102,8 @@ class Engine:
         while True:
             await self._sockets.readable()
             self._hear_waiting(_TURN)
+            while report := self._sockets.too_big_nowait():
+                self.emit(self.node.handle_too_big(report, self._now()))
 
     async def _pump_packets(self) -> None:
         while True:
@@ -293,7 +295,11 @@ class Engine:
             self._postpone(transmit)
             return
         error = self._sockets.send(
-            transmit.payload, transmit.destination, transmit.source, transmit.segment_size
+            transmit.payload,
+            transmit.destination,
+            transmit.source,
+            transmit.segment_size,
+            transmit.fragmentation,
         )
         if error is None:
             return

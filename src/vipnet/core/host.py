@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from vipnet.core.icmp import IcmpAnswers
 from vipnet.core.opening import buffer_size
 from vipnet.core.outputs import DropOldKey, Output, StoreClock, StoreOldKey, Transmit
 from vipnet.core.stash import StashRoom
 from vipnet.core.tokens import TokenSpace
 from vipnet.core.trust import AcceptPolicy
 from vipnet.crypto.noise import public_key
-from vipnet.policy import AMPLIFICATION, DEFAULT_PORT, Policy
+from vipnet.policy import AMPLIFICATION, DEFAULT_PORT, DEFAULT_TUN_MTU, Policy
 from vipnet.types import Fqdn, Locator, PublicKey
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Host:
         clock: StoreClock,
         has_aes: bool = True,
         port: int = DEFAULT_PORT,
+        tun_mtu: int = DEFAULT_TUN_MTU,
     ) -> None:
         self.name = name
         self.key = OwnKey(private_key, public_key(private_key))
@@ -66,6 +68,8 @@ class Host:
         self.stash_room = StashRoom(policy)
         self.lookups_under_way = 0  # for peers; a first contact's are its own
         self.counters: dict[str, int] = {}
+        self.icmp = IcmpAnswers()
+        self.tun_mtu = tun_mtu
         self._plaintexts = bytearray()
 
     # --- keys

@@ -66,6 +66,7 @@ def _handle_opened(
     newest = session is peer.sessions.newest and opened.top >= session.window.highest
     if opened.packets:
         outputs += _handle_packets(peer, opened, now)
+    outputs += _answer_probes(peer, opened, source, now)
     for body in opened.messages:
         try:
             message = control.decode(body)
@@ -110,6 +111,14 @@ def _handle_packets(peer: Peer, opened: Opened, now: Instant) -> list[Output]:
     if peer.moved_at is not None and last_data is not None:
         peer.moves.note_gap(peer.name, last_data, now)
     peer.moved_at, peer.data_heard = None, now
+    return outputs
+
+
+def _answer_probes(peer: Peer, opened: Opened, source: Locator, now: Instant) -> list[Output]:
+    """Datagrams of their size arrive: say so where they came from."""
+    outputs: list[Output] = []
+    for data in opened.probes:
+        outputs += peer.seal(PathResponse(data, peer.reports()), source, now)
     return outputs
 
 

@@ -33,6 +33,7 @@ def handle_own_move(peer: Peer, now: Instant, turn: int = 0) -> list[Output]:
         peer.hints = None
         return []
     peer.liveness.reset()
+    peer.mtus.forget()
     peer.moved_at = now
     peer.doubt_path()
     peer.dead, peer.source, peer.hints = False, None, None
@@ -198,6 +199,8 @@ def ask_listed(peer: Peer, now: Instant) -> list[Output]:
 
 def handle_path_response(peer: Peer, response: PathResponse, now: Instant) -> list[Output]:
     """A locator answered its challenge. Listed ones are preferred to others for a second."""
+    if peer.mtus.handle_answer(response.data, now):
+        return []
     answered: Answered | None = peer.challenges.answer(response.data, now)
     if answered is None:
         peer.host.count("unknown_path_response")
@@ -285,6 +288,7 @@ def _path_changed(
 ) -> list[Output]:
     """Datagrams go elsewhere from now on: first what was lost, then what waited for a path."""
     peer.liveness.reset()
+    peer.mtus.forget()
     peer.probed.clear()
     outputs: list[Output] = []
     if peer.hints is not None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network
 from itertools import count
 
-from vipnet.core import binding, handshakes, inbound, keychange, moving, outbound, replay
+from vipnet.core import binding, handshakes, inbound, keychange, moving, outbound, probing, replay
 from vipnet.core.firstcontact import FirstContact
 from vipnet.core.host import Host
 from vipnet.core.initiator import Initiation
@@ -21,13 +21,13 @@ from vipnet.core.moves import MoveLog
 from vipnet.core.outputs import (
     BindingFailed,
     BindingReady,
-    Deliver,
     DropPeer,
     LookupResult,
     Output,
     Refused,
     StoredState,
     StorePeer,
+    TooBig,
     Transmit,
 )
 from vipnet.core.peer import Peer
@@ -40,10 +40,10 @@ from vipnet.types import Fqdn, Instant, Locator, PublicKey
 from vipnet.wire.control import Close, Keepalive
 from vipnet.wire.datagram import DataHeader, is_handshake
 from vipnet.wire.handshake import CookieReply, HandshakeDatagram, HandshakeType, decode_handshake
-from vipnet.wire.inner import Unreachable, icmp_unreachable, is_whole, parse_ipv4
+from vipnet.wire.inner import Unreachable, is_whole, parse_ipv4
 from vipnet.wire.offload import Packet
 
-_ICMP_PER_S = 100  # answers to packets that go nowhere (RFC 1812 section 4.3.2.8)
+_TOO_BIG_PER_S = 50  # reports of routers that are looked at; anyone can forge some
 
 
 class Node:
@@ -60,7 +60,7 @@ class Node:
         self._due: list[tuple[Instant, int, Peer | FirstContact]] = []
         self._scheduled: dict[Fqdn, Instant] = {}
         self._order = count()
-        self._icmp_second, self._icmp_sent = 0, 0
+        self._too_big_second, self._too_big_heard = 0, 0
         self._at_start: list[Output] = [*host.space.load(stored), *host.load_old_keys(stored.old_keys)]
         for known in stored.peers:
             peer = self._add_peer(known)
@@ -160,6 +160,26 @@ class Node:
                 outputs += binding.apply(peer, step, now)
                 self._reschedule(peer)
         return self._finish(outputs, now)
+
+    def handle_too_big(self, report: TooBig, now: Instant) -> list[Output]:
+        """A datagram did not pass a link, or somebody says so."""
+        if int(now) != self._too_big_second:
+            self._too_big_second, self._too_big_heard = int(now), 0
+        self._too_big_heard += not report.local
+        if self._too_big_heard > _TOO_BIG_PER_S:
+            self.host.count("too_big_ignored")
+            return []
+        outputs: list[Output] = []
+        for peer in self.peers.values():
+            outputs += probing.handle_too_big(peer, report, now)
+            self._reschedule(peer)
+        return self._finish(outputs, now)
+
+    def handle_tun_mtu(self, mtu: int) -> None:
+        """tun0 makes packets of up to MTU bytes from now on."""
+        self.host.tun_mtu = mtu
+        for peer in self.peers.values():
+            peer.mtus.forget()
 
     def _handle_path_event(self, now: Instant) -> list[Output]:
         outputs: list[Output] = []
@@ -315,9 +335,9 @@ class Node:
     def _refuse_packet(self, peer: Peer | None, packet: bytes, now: Instant) -> list[Output]:
         """Answer a PACKET that no peer would take: its token is free, or not for this source."""
         if peer is None:
-            return self._unreachable(packet, Unreachable.HOST, now)
+            return self.host.icmp.unreachable(packet, Unreachable.HOST, now)
         self.host.count("foreign_source_address")
-        return self._unreachable(packet, Unreachable.PROHIBITED, now)
+        return self.host.icmp.unreachable(packet, Unreachable.PROHIBITED, now)
 
     def _receive(
         self, data: memoryview, segment_size: int, source: Locator, now: Instant
@@ -440,17 +460,6 @@ class Node:
                 known.mapping.add_looked_up(listed.locators)
         return outputs
 
-    def _unreachable(self, packet: bytes, code: Unreachable, now: Instant) -> list[Output]:
-        """Tell the application's kernel, but not for every packet of a flood."""
-        if int(now) != self._icmp_second:
-            self._icmp_second, self._icmp_sent = int(now), 0
-        self._icmp_sent += 1
-        if self._icmp_sent > _ICMP_PER_S:
-            return []
-        # From the token itself: the kernel drops an answer that comes from its own address.
-        answer = icmp_unreachable(packet, code, packet[16:20])
-        return [] if answer is None else [Deliver(answer)]
-
     # --- timers
 
     def _finish(self, outputs: list[Output], now: Instant) -> list[Output]:
@@ -523,6 +532,8 @@ class Node:
             outputs += keychange.announce(peer, now)
         if _is_due(peer.ask_listed_at(), now):
             outputs += moving.ask_listed(peer, now)
+        if _is_due(peer.mtus.next_timeout(), now):
+            outputs += probing.handle_timeout(peer, now)
         if _is_due(peer.active_ends(), now):
             outputs.append(peer.remember(active=False))
         if _is_due(peer.save_at, now):

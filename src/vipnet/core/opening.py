@@ -8,11 +8,13 @@ from typing import Final
 from vipnet.core.session import Session
 from vipnet.crypto.transport import Out
 from vipnet.errors import PeerError, ProtocolError, WireError
+from vipnet.policy import CHALLENGE_SIZE
 from vipnet.wire.datagram import (
     HEADER_SIZE,
     KIND_CONTROL,
     KIND_IPV4,
     KIND_PARTIAL,
+    KIND_PROBE,
     KIND_TCP,
     SEAL_OVERHEAD,
     TAG_SIZE,
@@ -30,17 +32,19 @@ class Opened:
 
     packets   their views are valid until the buffer is used again
     messages  control messages, not decoded
+    probes    the challenges of probes of the path's MTU
     errors    what was not acceptable
     size      bytes of all datagrams that opened, `count` of them
     top       the greatest of their counters
     unknown   datagrams of a kind that a later version may have
     """
 
-    __slots__ = ("count", "errors", "messages", "packets", "size", "top", "unknown")
+    __slots__ = ("count", "errors", "messages", "packets", "probes", "size", "top", "unknown")
 
     def __init__(self) -> None:
         self.packets: list[Packet] = []
         self.messages: list[bytes] = []
+        self.probes: list[bytes] = []
         self.errors: list[PeerError] = []
         self.size = self.count = self.unknown = 0
         self.top = -1
@@ -145,6 +149,10 @@ class Opener:
             self._position = position + size + HEADROOM
         elif kind == KIND_CONTROL:
             self.opened.messages.append(bytes(body))
+        elif kind == KIND_PROBE:
+            if size < CHALLENGE_SIZE:
+                raise WireError(f"probe: {size} bytes, need {CHALLENGE_SIZE}")
+            self.opened.probes.append(bytes(body[:CHALLENGE_SIZE]))
         else:
             self.opened.unknown += 1
 

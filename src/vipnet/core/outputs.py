@@ -7,6 +7,7 @@ durable before the datagram leaves.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import Enum, auto
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -22,6 +23,14 @@ TRUST_ORDER: tuple[TrustLevel, ...] = ("callback", "tofu", "dns", "dnssec", "pin
 # --- packets and datagrams
 
 
+class Fragmentation(Enum):
+    """Whether a datagram that is too large for a link may go in fragments."""
+
+    ALLOWED = auto()
+    AVOIDED = auto()  # no router may (DF); only our own link, when it turns out too narrow
+    FORBIDDEN = auto()  # it asks whether its size passes
+
+
 class Transmit(Struct, frozen=True, gc=False):
     """Datagrams for one destination.
 
@@ -33,6 +42,7 @@ class Transmit(Struct, frozen=True, gc=False):
     destination: Locator
     source: str | None = None
     segment_size: int | None = None
+    fragmentation: Fragmentation = Fragmentation.ALLOWED
 
     def each(self) -> Iterator[Transmit]:
         """Every datagram by itself."""
@@ -41,7 +51,22 @@ class Transmit(Struct, frozen=True, gc=False):
             return
         payload, size = memoryview(self.payload), self.segment_size
         for start in range(0, len(payload), size):
-            yield Transmit(payload[start : start + size], self.destination, self.source)
+            datagram = payload[start : start + size]
+            yield Transmit(datagram, self.destination, self.source, None, self.fragmentation)
+
+
+class TooBig(Struct, frozen=True):
+    """A datagram to DESTINATION did not pass a link; an input of the core.
+
+    mtu     bytes of an IP packet that pass
+    quoted  the beginning of the datagram, as far as the report has it
+    local   our own kernel says so, of the host, whatever the port; else a router does, or a forger
+    """
+
+    destination: Locator
+    mtu: int
+    quoted: bytes = b""
+    local: bool = False
 
 
 class Deliver(Struct, frozen=True, gc=False):

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from msgspec import structs
 
 from vipnet.core.backlog import Backlog
+from vipnet.core.fitting import fit
 from vipnet.core.flows import Flows
 from vipnet.core.hints import HintSender
 from vipnet.core.host import Host, OwnKey
@@ -21,8 +22,17 @@ from vipnet.core.liveness import Liveness
 from vipnet.core.mapping import Mapping
 from vipnet.core.moves import MoveLog
 from vipnet.core.negotiation import Negotiation
-from vipnet.core.outputs import LogEvent, Output, StoreBinding, StorePeer, Transmit, TrustLevel
+from vipnet.core.outputs import (
+    Fragmentation,
+    LogEvent,
+    Output,
+    StoreBinding,
+    StorePeer,
+    Transmit,
+    TrustLevel,
+)
 from vipnet.core.path import Challenges, Insistence
+from vipnet.core.pathmtu import PathMtus
 from vipnet.core.rtt import RttEstimator
 from vipnet.core.sealing import seal
 from vipnet.core.session import Session, Sessions
@@ -37,6 +47,7 @@ from vipnet.wire.offload import Packet
 
 # Of the newest session and of each older one: 1,200 bytes have room for these and 8 locators.
 _MANY_GAPS, _FEW_GAPS, _REPORTS_MAX = 64, 8, 4
+_WHOLE, _IN_PIECES = Fragmentation.AVOIDED, Fragmentation.ALLOWED
 _GRACE_AGAIN_S = 1.0
 _ASK_LISTED_S = 5.0
 
@@ -70,6 +81,7 @@ class Peer:
         self.sessions = Sessions(we_are_lower=we_are_lower)
         self.initiator = Initiator(host, known.name, self.rtt)
         self.challenges = Challenges(host.random_bytes)
+        self.mtus = PathMtus(host.policy, host.random_bytes)
         self.insistence: Insistence | None = None
         self.liveness = Liveness(self.rtt, host.policy)
         self.backlog = Backlog(host.policy)
@@ -173,10 +185,10 @@ class Peer:
 
     # --- outages
 
-    def doubt_path(self) -> None:
-        """There is reason to believe that datagrams no longer arrive: note since when."""
+    def doubt_path(self, since: Instant | None = None) -> None:
+        """There is reason to believe that datagrams no longer arrive: note since when, or as of SINCE."""
         if self.outage_from is None:
-            self.outage_from = self.mapping.last_heard
+            self.outage_from = self.mapping.last_heard if since is None else since
 
     def newly_dropped(self) -> int:
         """What the stores had no room for since this was asked last."""
@@ -252,6 +264,12 @@ class Peer:
         return self.mapping.current
 
     @property
+    def path_mtu(self) -> int | None:
+        """Bytes of an IP packet that go whole to the peer; None while nothing was sent there."""
+        to = self.mapping.current
+        return None if to is None else self.mtus.size(to, self.source_for(to))
+
+    @property
     def on_trial(self) -> bool:
         """Whether the current locator has not proved itself."""
         return self.allowance_bytes is not None
@@ -282,6 +300,10 @@ class Peer:
         """Seal PACKETS, and keep the datagrams for the case that a move loses them."""
         outputs: list[Output] = []
         source, stores = self.source_for(to), self.host.policy.stores
+        path = self.mtus.path(to, source, self.host.tun_mtu)
+        # A place on trial gets little, and no probes: what is too large goes in fragments.
+        if path.narrow and not self.on_trial:
+            packets, outputs = fit(path, packets, self.host.icmp, self.host.policy, now)
         if stores:
             for packet in packets:
                 self.flows.sent(packet, session, now)
@@ -291,7 +313,10 @@ class Peer:
             several = segment_size if len(payload) > segment_size else None
             if stores:
                 self.stash.keep(Sent(session, block.counter, payload, to, now, now, False, several))
-            outputs.append(Transmit(payload, to, source, several))
+            if segment_size > path.watch_from and now >= path.watch_at:
+                path.watch(now)
+            whole = segment_size <= path.whole_max
+            outputs.append(Transmit(payload, to, source, several, _WHOLE if whole else _IN_PIECES))
         return outputs
 
     def reports(self) -> tuple[Report, ...]:
@@ -380,6 +405,7 @@ class Peer:
             self.save_at,
             self.ask_listed_at(),
             self.announce_at,
+            self.mtus.next_timeout(),
             None if self.insistence is None else self.insistence.at,
         )
         return min((at for at in deadlines if at is not None), default=None)

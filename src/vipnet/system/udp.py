@@ -14,8 +14,11 @@ from typing import Final, Protocol
 import trio
 from msgspec import Struct
 
+from vipnet.core.outputs import Fragmentation, TooBig
 from vipnet.errors import HostError
+from vipnet.policy import MTU_BASE
 from vipnet.types import Locator
+from vipnet.wire import socketerror
 
 _DATAGRAM_MAX: Final = 65_535  # bytes
 _BUFFER_BYTES: Final = 4 << 20  # each way; 30 ms at 1 Gbit/s
@@ -24,7 +27,9 @@ _CACHE_MAX: Final = 4096  # sources remembered as Locators
 _TURN: Final = 16  # datagrams after which the other family is heard first
 
 # linux/in.h, linux/in6.h, asm-generic/socket.h: what the socket module has no name for
-_IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT = 10, 23, 0
+_IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT, _PMTUDISC_PROBE = 10, 23, 0, 3
+_IPV6_MTU: Final = 24
+_IP_RECVERR, _IPV6_RECVERR = 11, 25
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _IP_PKTINFO: Final = 8
 _IN_PKTINFO = struct.Struct("=i4s4s")  # interface, source, (receiving only)
@@ -36,6 +41,7 @@ _U16, _INT = struct.Struct("=H"), struct.Struct("=i")
 _CONTROL_BYTES: Final = socket.CMSG_SPACE(_INT.size)
 _NO_SEGMENTS: Final = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.EIO, errno.ENOPROTOOPT})
 _WHOLE_MAX: Final = 256
+_ERRORS_AT_ONCE: Final = 64
 
 _Control = list[tuple[int, int, bytes]]
 
@@ -55,6 +61,8 @@ class DatagramSockets(Protocol):
 
     def receive_nowait(self) -> Received | None: ...
 
+    def too_big_nowait(self) -> TooBig | None: ...
+
     async def writable(self, destination: Locator, /) -> None: ...
 
     def send(
@@ -63,6 +71,7 @@ class DatagramSockets(Protocol):
         destination: Locator,
         source: str | None,
         segment_size: int | None = None,
+        fragmentation: Fragmentation = Fragmentation.ALLOWED,
         /,
     ) -> OSError | None: ...
 
@@ -93,7 +102,9 @@ class UdpSockets:
         self._memory = memoryview(bytearray(_DATAGRAM_MAX))
         self._offloads = self._segments = offloads  # whether the kernel may, and does, cut what is sent
         self.trains = False  # whether datagrams that came together are read together
-        self._whole: set[tuple[str, int]] = set()  # destinations and sizes that it did not cut
+        self._whole: set[tuple[str, int, bool]] = set()  # destination, size, DF: what it did not cut
+        self._df = {False: False, True: False}  # whether a socket sends with it, by "is IPv6"
+        self._errors = False  # whether there may be some in the sockets' queues
         self.lost = 0  # datagrams from sources that no answer can reach
         try:
             self._add(_open_ipv4(port, dscp))
@@ -125,6 +136,7 @@ class UdpSockets:
         if self._ready.closed:
             raise trio.ClosedResourceError
         await trio.lowlevel.wait_readable(self._ready.fileno())
+        self._errors = True  # unless there is something to receive
 
     def receive_nowait(self) -> Received | None:
         """What is there already, None when nothing is.
@@ -134,6 +146,26 @@ class UdpSockets:
         for sock in self._in_turn():
             if received := self._receive_from(sock):
                 return received
+        return None
+
+    def too_big_nowait(self) -> TooBig | None:
+        """What has not passed a link, as the kernel or a router reports; None when there is no more.
+
+        Anybody can forge what routers say.
+        """
+        if not self._errors:
+            return None
+        for sock in self._sockets.values():
+            for _ in range(_ERRORS_AT_ONCE):
+                try:
+                    quoted, control, _, address = sock.recvmsg(
+                        socketerror.QUOTED_MAX, socketerror.ANCILLARY_MAX, socket.MSG_ERRQUEUE
+                    )
+                except OSError:
+                    break
+                if report := _too_big(quoted, control, address):
+                    return report
+        self._errors = False
         return None
 
     async def writable(self, destination: Locator) -> None:
@@ -153,10 +185,14 @@ class UdpSockets:
     def _receive_from(self, sock: socket.socket) -> Received | None:
         try:
             size, control, _, address = sock.recvmsg_into((self._memory,), _CONTROL_BYTES)
-        except OSError:
-            # Nothing there, or an ICMP error about something sent earlier: the protocol
-            # has its own opinion of what a path is worth. Reading has cleared it.
+        except BlockingIOError:
             return None
+        except OSError:
+            # An ICMP error about something sent earlier: the protocol has its own opinion
+            # of what a path is worth. Reading has cleared it.
+            self._errors = True
+            return None
+        self._errors = False
         key = address[:2]
         source = self._known.get(key) or self._remember(key)
         if source is None:
@@ -185,10 +221,12 @@ class UdpSockets:
         destination: Locator,
         source: str | None = None,
         segment_size: int | None = None,
+        fragmentation: Fragmentation = Fragmentation.ALLOWED,
     ) -> OSError | None:
         """Send PAYLOAD, from the address SOURCE by its own interface; None leaves both to the kernel.
 
-        segment_size  PAYLOAD is several datagrams of this size, the last perhaps shorter
+        segment_size   PAYLOAD is several datagrams of this size, the last perhaps shorter
+        fragmentation  AVOIDED, and our own link is too narrow: it goes in pieces, too_big_nowait() says so
 
         Return what went wrong: no route, no such source, no buffer. Never wait, never raise OSError.
         """
@@ -198,55 +236,65 @@ class UdpSockets:
             # The kernel would silently take another source for one of the other family.
             return OSError(errno.EAFNOSUPPORT, f"no way from {source or 'here'} to {destination}")
         address = (destination.host, destination.port)
+        df = fragmentation is not Fragmentation.ALLOWED
+        segmented = segment_size is not None and segment_size < len(payload)
         try:
+            if df is not self._df[is_ipv6]:
+                self._set_df(sock, is_ipv6, df)
             control = self._ancillary(source, destination)
-            if segment_size is None or segment_size >= len(payload):
-                sock.sendmsg((payload,), control, 0, address)
-            elif not self._segments or (destination.host, segment_size) in self._whole:
-                return self._send_each(sock, payload, segment_size, control, address)
-            else:
+            if segmented and self._segments and (destination.host, segment_size, df) not in self._whole:
                 segment = (_SOL_UDP, _UDP_SEGMENT, _U16.pack(segment_size))
-                sock.sendmsg((payload,), (*control, segment), 0, address)
+                _send(sock, payload, (*control, segment), address)
+                return None
         except OSError as error:
-            if segment_size is None or error.errno not in _NO_SEGMENTS:
+            if not segmented or error.errno not in _NO_SEGMENTS:
                 return error
-            return self._fall_back(error, sock, payload, segment_size, control, address)
-        return None
+            self._note_refusal(error, (destination.host, segment_size or 0, df))
+        size = segment_size if segmented else len(payload)
+        return self._send_each(sock, payload, size or 1, control, address, fragmentation)
 
-    def _fall_back(
-        self,
-        error: OSError,
-        sock: socket.socket,
-        payload: bytes | bytearray | memoryview,
-        segment_size: int,
-        control: Sequence[tuple[int, int, bytes]],
-        address: tuple[str, int],
-    ) -> OSError | None:
+    def _note_refusal(self, error: OSError, what: tuple[str, int, bool]) -> None:
         """The kernel does not cut this: the device cannot, or a piece does not fit into the path's MTU."""
         if error.errno in (errno.EIO, errno.ENOPROTOOPT):
             self._segments = False
-        else:
-            if len(self._whole) >= _WHOLE_MAX:
-                self._whole.clear()
-            self._whole.add((address[0], segment_size))
-        return self._send_each(sock, payload, segment_size, control, address)
+            return
+        if len(self._whole) >= _WHOLE_MAX:
+            self._whole.clear()
+        self._whole.add(what)
 
     def _send_each(
         self,
         sock: socket.socket,
         payload: bytes | bytearray | memoryview,
-        segment_size: int,
+        size: int,
         control: Sequence[tuple[int, int, bytes]],
         address: tuple[str, int],
+        fragmentation: Fragmentation,
     ) -> OSError | None:
-        """One by one, fragmented where a link is too narrow."""
+        """One by one."""
         view = memoryview(payload)
-        for start in range(0, len(view), segment_size):
+        for start in range(0, max(len(view), 1), size):
+            piece = view[start : start + size]
             try:
-                sock.sendmsg((view[start : start + segment_size],), control, 0, address)
+                _send(sock, piece, control, address)
             except OSError as error:
-                return error
+                if error.errno != errno.EMSGSIZE or fragmentation is not Fragmentation.AVOIDED:
+                    return error
+                self._errors = True  # the queue says what would fit
+                self._set_df(sock, ":" in address[0], False)
+                return self._send_each(sock, view[start:], size, control, address, Fragmentation.ALLOWED)
         return None
+
+    def _set_df(self, sock: socket.socket, is_ipv6: bool, df: bool) -> None:
+        """Let datagrams leave whole or not at all, or in fragments where a link is too narrow."""
+        self._df[is_ipv6] = df
+        value = _PMTUDISC_PROBE if df else _PMTUDISC_DONT
+        if not is_ipv6:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, value)
+            return
+        # No router cuts IPv6: fragments are made here, of the size that passes everywhere.
+        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, value)
+        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU, 0 if df else MTU_BASE)
 
     def use_interfaces(self, indices: Mapping[str, int], detours: Collection[str] = ()) -> None:
         """Let datagrams from each of these addresses, best first, leave by the interface of this index.
@@ -313,6 +361,33 @@ def _packet_info(source: str, index: int) -> tuple[int, int, bytes]:
     return socket.IPPROTO_IP, _IP_PKTINFO, _IN_PKTINFO.pack(index, packed, bytes(4))
 
 
+def _send(
+    sock: socket.socket,
+    payload: bytes | bytearray | memoryview,
+    control: Sequence[tuple[int, int, bytes]],
+    address: tuple[str, int],
+) -> None:
+    """One send. Raise OSError, if it was refused; BlockingIOError for want of room."""
+    try:
+        sock.sendmsg((payload,), control, 0, address)
+    except BlockingIOError:
+        raise
+    except OSError:
+        # Perhaps it was for an ICMP error about something else (ip(7), IP_RECVERR): asking has cleared that.
+        sock.sendmsg((payload,), control, 0, address)
+
+
+def _too_big(quoted: bytes, control: _Control, address: tuple[str, int]) -> TooBig | None:
+    """What an entry of an error queue says; None for other errors, and for places that no peer has."""
+    for level, kind, value in control:
+        if (level, kind) in ((socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR)):
+            found = socketerror.too_big(value)
+            if found is not None and "%" not in address[0]:
+                mtu, local = found
+                return TooBig(Locator(*address[:2]), mtu, quoted, local)
+    return None
+
+
 def _natural_source(destination: Locator) -> str:
     """The address from which the kernel would send to DESTINATION by itself; nothing is sent."""
     family = socket.AF_INET6 if ":" in destination.host else socket.AF_INET
@@ -332,9 +407,10 @@ def _open_ipv4(port: int, dscp: int) -> socket.socket:
         _enlarge_buffers(sock)
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, _TTL)
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, dscp << 2)
-        # DF off: until paths' MTUs are probed, a narrow link has to fragment; with DF it would
-        # swallow every full packet wherever a firewall eats the ICMP that says so (RFC 2923).
+        # DF off, at first: a narrow link has to fragment; with DF it would swallow every full
+        # packet wherever a firewall eats the ICMP that says so (RFC 2923).
         sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT)
+        sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
         sock.bind(("", port))
     except OSError:
         sock.close()
@@ -353,6 +429,8 @@ def _open_ipv6(port: int, dscp: int) -> socket.socket:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, _TTL)
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, dscp << 2)
         sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT)
+        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU, MTU_BASE)
+        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
         sock.bind(("::", port))
     except OSError as error:
         sock.close()

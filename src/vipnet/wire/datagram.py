@@ -33,6 +33,7 @@ KIND_CONTROL: Final = 0  # a message of wire.control
 KIND_IPV4: Final = 1  # an IPv4 packet as it is
 KIND_TCP: Final = 2  # TCP payload | inner IPv4 and TCP header | header length u8
 KIND_PARTIAL: Final = 3  # an IPv4 packet whose transport checksum is still to be completed
+KIND_PROBE: Final = 4  # CHALLENGE_SIZE bytes that a PathResponse repeats, and zeros: does this size arrive?
 
 
 class DataHeader(Struct, frozen=True, gc=False):

@@ -80,6 +80,23 @@ def plan_cut(packet: bytes | memoryview, offload: Offload) -> TcpCut | None:
     return TcpCut(ip_size + tcp_size, segment_size, count, payload - (count - 1) * segment_size)
 
 
+def recut(packet: Packet, size_max: int) -> Packet | None:
+    """PACKET, to be cut into segments that are packets of at most SIZE_MAX bytes; itself when they are.
+
+    None when it cannot be: no TCP whose checksum is begun, or flags that stand for one segment alone.
+    """
+    offload = packet.offload
+    how = None if offload is None else plan_cut(packet.data, offload)
+    if how is None or offload is None:
+        return None
+    if how.headers_size + how.segment_size <= size_max:
+        return packet
+    if packet.data[offload.transport + _FLAGS_AT] & ~_JOINABLE or how.headers_size >= size_max:
+        return None
+    smaller = Offload(offload.transport, offload.checksum, size_max - how.headers_size)
+    return Packet(packet.data, smaller, packet.room)
+
+
 class _Headers:
     """Headers as they stand in trailers: of all that changes from segment to segment only those fields.
 

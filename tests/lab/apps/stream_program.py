@@ -1,8 +1,9 @@
 """Numbered datagrams from this host to others and back: what is lost, doubled or late cannot hide.
 
-python stream_program.py OWN EVERY_MS [LABEL=NAME]...
+python stream_program.py OWN EVERY_MS SIZE [LABEL=NAME]...
 
-OWN is this host's label. To each NAME goes a datagram every EVERY_MS milliseconds, on one socket.
+OWN is this host's label. To each NAME goes a datagram of SIZE bytes every EVERY_MS milliseconds, on
+one socket.
 It is led by lines on standard input, and answers each with a line of JSON:
 
     progress    {LABEL: greatest number that has arrived from it}
@@ -20,11 +21,11 @@ import sys
 import time
 
 PORT = 7100
-_SIZE = 64
+_SIZE_MAX = 65_536
 _BUFFER = 1 << 22
 
 
-def main(own: str, every_ms: str, *targets: str) -> None:
+def main(own: str, every_ms: str, size: str, *targets: str) -> None:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
     sock.bind(("0.0.0.0", PORT))
@@ -51,7 +52,7 @@ def main(own: str, every_ms: str, *targets: str) -> None:
         if sending and time.monotonic() >= due:
             due += every_s
             for label, address in addresses.items():
-                sock.sendto(f"{own} {sent[label]} ".encode().ljust(_SIZE, b"."), address)
+                sock.sendto(f"{own} {sent[label]} ".encode().ljust(int(size), b"."), address)
                 sent[label] += 1
 
 
@@ -62,7 +63,7 @@ def _resolve(name: str) -> tuple[str, int]:
 def _receive(sock: socket.socket, arrivals: dict[str, list[tuple[int, int]]]) -> None:
     while True:
         try:
-            data = sock.recv(_SIZE)
+            data = sock.recv(_SIZE_MAX)
         except BlockingIOError:
             return
         label, number, _ = data.decode().split(" ")
