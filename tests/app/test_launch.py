@@ -20,6 +20,8 @@ from tests.cli.support import short_directory, vipnet, write_config
 from vipnet.app import launch
 from vipnet.app.config import Config, load_config
 from vipnet.errors import ConfigError, HostError, NotReadyError, VipnetError
+from vipnet.system.survey import ports
+from vipnet.system.survey.ports import Listener
 
 # What `up` starts is meant to outlive it.
 pytestmark = pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
@@ -130,7 +132,18 @@ def test_up_waits_until_ready_and_down_until_gone(host: Host) -> None:
     assert "asked to stop {'unpublish': False}" in host.log()
 
 
-def test_both_can_be_said_twice(host: Host) -> None:
+def test_up_says_once_whom_partners_can_reach(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = (Listener(22, "tcp", "0.0.0.0", "sshd"), Listener(631, "tcp", "127.0.0.1", "cupsd"))
+    monkeypatch.setattr(ports, "listeners", lambda: waiting)
+    for said in (
+        "a.vipip.net is ready\nPartners can reach, unless a firewall is in the way: sshd (22)\n",
+        "a.vipip.net is running already, and ready\n",
+    ):
+        assert vipnet("up", "--config", host.config_path) == (0, said, "")
+
+
+def test_both_can_be_said_twice(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "listeners", lambda: ())
     assert vipnet("up", "--config", host.config_path) == (0, "a.vipip.net is ready\n", "")
     pid = launch.running_pid(host.run_dir)
     assert vipnet("up", "--config", host.config_path) == (

@@ -31,12 +31,23 @@ def up(config_path: Path) -> None:
     Ready means: tun0 and the resolver are up, and DNS says where this host is. Exit
     status 3 and the missing part when that takes more than 10 s; the daemon then
     goes on trying. When it runs already, nothing changes.
+
+    It also says which programs here wait on all addresses: partners can reach
+    them now. It changes no firewall.
     """
     from vipnet.app import launch
     from vipnet.app.config import load_config
 
-    name = load_config(config_path).name
-    click.echo(f"{name} is ready" if launch.start(config_path) else f"{name} is running already, and ready")
+    config = load_config(config_path)
+    if not launch.start(config_path):
+        click.echo(f"{config.name} is running already, and ready")
+        return
+    click.echo(f"{config.name} is ready")
+    from vipnet.app.doctor.checks_network import reachable
+    from vipnet.system.survey.ports import listeners
+
+    if reached := reachable(listeners(), config.transport.port):
+        click.echo(f"Partners can reach, unless a firewall is in the way: {reached}")
 
 
 @click.command(epilog="Example: sudo vipnet down")
