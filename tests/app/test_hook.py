@@ -15,7 +15,7 @@ from vipnet.app import hook as hook_module
 from vipnet.app.config import Config, Dns, PeerConfig, Tun
 from vipnet.app.hook import FIGHT_MAX, FIGHT_S, Hook, routed_domains
 from vipnet.app.texts import NamePattern
-from vipnet.types import Fqdn
+from vipnet.types import Fqdn, Locator
 
 ME = Fqdn("me.example.org")
 
@@ -43,6 +43,15 @@ def run(hook: Hook, main: Callable[[], Awaitable[None]]) -> None:
         hook.restore()
 
     trio.run(everything, clock=MockClock(autojump_threshold=0))
+
+
+def test_a_server_of_the_link_alone_is_not_asked(etc: Path) -> None:
+    """Routers advertise such ones (RFC 8106); every other one has to be a locator."""
+    etc.write_text("nameserver fe80::1%eth0\nnameserver 2001:db8::53\nnameserver 192.0.2.53\n")
+    hook = Hook(config(etc))
+    assert [Locator(host, 53).host for host in hook.upstreams()] == ["2001:db8::53", "192.0.2.53"]
+    etc.write_text("nameserver fe80::1%eth0\n")
+    assert hook.upstreams() == ()
 
 
 def test_the_file_is_taken_and_put_back_with_search_list_and_ndots(etc: Path) -> None:

@@ -47,8 +47,13 @@ class Hook:
         self._rewritten_at: deque[float] = deque(maxlen=FIGHT_MAX)
 
     def upstreams(self) -> tuple[str, ...]:
-        """The name servers that the system had, or has by now; never ourselves."""
+        """The name servers that the system had, or has by now; never ourselves.
+
+        Those with a scope (fe80::1%eth0, of a router that advertises itself) are left out: a
+        locator has none.
+        """
         found = (self._resolvconf.upstreams() if self.kind == "resolvconf" else ()) or self._file.upstreams()
+        found = tuple(server for server in found if "%" not in server)
         if self.kind == "resolved":  # asked by us, resolved would ask us in turn
             return tuple(server for server in found if server not in RESOLVED_STUBS)
         return found
