@@ -113,7 +113,7 @@ def test_the_date_header(date: str | None, offset_s: float | None, monkeypatch: 
         assert url == "https://dns.example/update"
         return date
 
-    monkeypatch.setattr(dnsprobe.time, "time", lambda: 784_111_777 + 60.0)
+    monkeypatch.setattr(time, "time", lambda: 784_111_777 + 60.0)
     found = trio.run(http_clock, "https://dns.example/update", fetch)
     expected = None if offset_s is None else ClockSource("the clock of dns.example", offset_s, exact=True)
     assert found == expected
@@ -179,7 +179,7 @@ def test_what_a_resolver_calls_itself(monkeypatch: pytest.MonkeyPatch) -> None:
         return response
 
     fake = FakeDns()
-    fake.rewrite = named  # type: ignore[assignment]
+    fake.rewrite = named
     assert asked(fake, software) == "dnsmasq-2.90"
     assert asked(FakeDns(), software) is None
     silent = FakeDns()

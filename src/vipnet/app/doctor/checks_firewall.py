@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, ip_address
 from typing import Final, Literal
 
 from vipnet.app.doctor import iptables, nft
@@ -31,6 +31,7 @@ from vipnet.system.survey.firewall import FirewallFacts
 _SOMEWHERE: Final = IPv4Address("198.51.100.1")  # documentation (RFC 5737): a partner anywhere
 _SOME_PORT: Final = 40_000
 _SSH: Final = 22
+_DNS: Final = 53
 
 Protocol = Literal["udp", "tcp", "icmp"]
 
@@ -107,6 +108,26 @@ def check_udp_out(facts: Facts, rules: Filter) -> Verdict:
                 _insert(found.blame, f"udp sport {port} accept", f"-p udp --sport {port} -j ACCEPT"),
             )
     return ok("firewall-udp-out", f"UDP from port {port} may leave")
+
+
+def check_dns(facts: Facts, rules: Filter) -> Verdict:
+    """Questions to the network's resolvers."""
+    own = some_address(facts)
+    servers = [ip_address(server.rpartition(":")[0].strip("[]")) for server in facts.dns.upstreams]
+    asked = [server for server in servers if isinstance(server, IPv4Address) and not server.is_loopback]
+    interfaces = outside_interfaces(facts)
+    if own is None or not asked or not interfaces:
+        return skip("firewall-dns", "no resolver is asked over IPv4")
+    found = fate(rules.chains, _packet(own, asked[0], "udp", dport=_DNS, oif=interfaces[0].name), OUTWARD)
+    if found.blame is not None:
+        return _blocked(
+            "firewall-dns",
+            found,
+            f"questions to {asked[0]} are dropped",
+            "No name is found, and no update of DNS leaves.",
+            _insert(found.blame, f"udp dport {_DNS} accept", f"-p udp --dport {_DNS} -j ACCEPT"),
+        )
+    return ok("firewall-dns", "questions to DNS may leave")
 
 
 def check_tokens(facts: Facts, rules: Filter) -> Verdict:
@@ -258,6 +279,7 @@ def all_checks(facts: Facts) -> Sequence[Verdict]:
         first,
         check_udp_in(facts, rules),
         check_udp_out(facts, rules),
+        check_dns(facts, rules),
         check_tokens(facts, rules),
         check_partners_in(facts, rules),
         check_forward(facts, rules),

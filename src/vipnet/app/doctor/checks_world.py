@@ -143,7 +143,7 @@ def check_world_sees(facts: Facts) -> Verdict:
     config = facts.config
     if config is None or config.publish.provider == "none":
         return skip("in-dns", "nothing is published")
-    if facts.dns.zone_problem is not None:
+    if facts.dns.zone_problem is not None and not facts.dns.servers:
         if facts.dns.upstream is None or facts.dns.upstream.problem is not None:
             return skip("in-dns", "the network's resolver, which knows the zone's servers, does not answer")
         return fail(

@@ -12,6 +12,7 @@ from vipnet.app.config import Config
 from vipnet.app.doctor import dnsprobe
 from vipnet.app.doctor.facts import ClockSource, DaemonStatus, DnsFacts, ServerAnswer, TsigAnswer
 from vipnet.app.keys import load_key
+from vipnet.app.texts import is_address
 from vipnet.crypto.noise import public_key
 from vipnet.errors import ConfigError, LookupFailedError
 from vipnet.publish.tsigkey import load_tsig_key
@@ -73,11 +74,15 @@ class _Look:
                 return
 
     async def ask_authorities(self) -> None:
+        """Those of the zone; where they cannot be found, the one that updates go to."""
+        publish = self._config.publish
+        servers: tuple[Locator, ...] = ()
         try:
             servers = await self._lookup.servers(self._config.name)
         except LookupFailedError as error:
             self.zone_problem = str(error)
-            return
+            if publish.server is not None and is_address(publish.server):
+                servers = (Locator(publish.server, publish.port),)
 
         async def ask(server: Locator) -> None:
             if has_route(server):

@@ -106,7 +106,7 @@ class DnsFacts(Struct, frozen=True):
     upstreams      the network's resolvers
     upstream       what they say of our name
     software       of the first of them, by its own words (version.bind)
-    servers        of our zone, each asked by itself
+    servers        of our zone, each asked by itself; the primary alone where they are not known
     zone_problem   why they are not known
     first_server   the first name server of resolv.conf: what it says of our name
     listener       where vipnet listens: what it says of our name; None without a daemon
