@@ -43,10 +43,9 @@ def up(config_path: Path) -> None:
         click.echo(f"{config.name} is running already, and ready")
         return
     click.echo(f"{config.name} is ready")
-    from vipnet.app.doctor.checks_network import reachable
-    from vipnet.system.survey.ports import listeners
+    from vipnet.app.doctor.services import services
 
-    if reached := reachable(listeners(), config.transport.port):
+    if reached := services(config):
         click.echo(f"Partners can reach, unless a firewall is in the way: {reached}")
 
 
