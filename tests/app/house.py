@@ -56,7 +56,7 @@ class House:
         self.handshake_s = self.negotiation_s = 0.0
         self.asked = trio.Event()  # for a binding
         patterns: dict[str, Any] = {key: tuple(map(NamePattern, names)) for key, names in dns_config.items()}
-        self.hooked = False
+        self.hooked = self.captive = False
         self.expected: list[Fqdn] = []
         self.lookup = Lookup(lambda: (self.upstream.address,) if upstreams is None else upstreams)
         self.service = NameService(
@@ -71,6 +71,7 @@ class House:
             timeout_s=timeout_s,
             hooked=lambda: self.hooked,
             expect=self.expected.append,
+            captive=lambda: self.captive,
         )
         # What the daemon knows of peers, for `resolve`.
         self.keys: dict[Fqdn, tuple[TrustLevel, PublicKey]] = {}

@@ -277,3 +277,49 @@ def test_no_provider() -> None:
         assert loop.status() == {"provider": "none", "state": "off", "address": None, "error": None}
 
     run(None, main)
+
+
+@pytest.mark.parametrize("refusal", [{"permanent": True}, {"clock": True}, {}])
+def test_nothing_is_sent_during_a_pause_and_what_was_refused_before_it_is_tried_again(
+    refusal: dict[str, bool],
+) -> None:
+    """A captive portal may have answered in the provider's place before it was noticed."""
+    publisher = FakePublisher(PublishError("not here", **refusal))
+
+    async def main(loop: PublishLoop) -> None:
+        loop.want(HOME)
+        await trio.sleep(0.1)
+        loop.pause("the network is captive")
+        said = {"provider": "fake", "state": "waiting", "address": None, "error": "the network is captive"}
+        assert loop.status() == said
+        await trio.sleep(500)
+        loop.want(WORK)
+        await trio.sleep(500)
+        assert loop.status() == said
+        assert len(publisher.begun) == 1
+        loop.resume()
+        await trio.sleep(0.1)
+        assert loop.state == "ok"
+
+    assert run(publisher, main) == [WORK]
+
+
+def test_a_pause_ends_the_update_under_way_and_spoils_nothing_that_is_done() -> None:
+    publisher = FakePublisher(takes_s=1)
+
+    async def main(loop: PublishLoop) -> None:
+        loop.want(HOME)
+        await trio.sleep(2)
+        loop.pause("the network is captive")
+        assert loop.state == "ok", "DNS has what it should have"
+        loop.resume()
+        loop.want(WORK)
+        await trio.sleep(0.5)
+        loop.pause("the network is captive")
+        await trio.sleep(10)
+        assert publisher.done == [HOME]
+        loop.resume()
+        await trio.sleep(1.5)
+        assert publisher.done == [HOME, WORK]
+
+    run(publisher, main)

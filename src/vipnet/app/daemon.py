@@ -4,6 +4,7 @@
      |- engine      tun0 <-> node <-> UDP, timers, look-ups
      |- netwatch -> _follow_network -> publishing first, then hints
      |- publishing
+     |- portal      is the network captive?
      |- resolver    for the applications of this host
      |- control     for the command line
      `- signals
@@ -20,6 +21,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network, ip_address
 from pathlib import Path
 from typing import Final
@@ -35,6 +37,7 @@ from vipnet.app.hook import Hook
 from vipnet.app.keys import load_key
 from vipnet.app.nameservice import NameService
 from vipnet.app.operations import Operations
+from vipnet.app.portal import PortalWatch
 from vipnet.app.publishing import PublishLoop
 from vipnet.app.resolving import Resolving
 from vipnet.app.texts import is_address
@@ -125,7 +128,9 @@ class Daemon:
             dns=config.dns,
             hooked=lambda: self.hook.active,
             expect=self.engine.expect,
+            captive=lambda: self.portal.captive,
         )
+        self.portal = PortalWatch(partial(self.lookup.exchange, tcp=False), self._handle_portal)
         self._resolving = Resolving(
             own_name=config.name,
             own_token=self.own_token,
@@ -144,6 +149,7 @@ class Daemon:
             self._desired,
             interval_s=config.publish.min_interval_s,
             published=self._handle_published,
+            failed=self.portal.suspect,
         )
         self._resolver_up = self._in_dns = self._was_ready = False
         self._dns_ms: dict[int, float] = {}
@@ -203,6 +209,7 @@ class Daemon:
         await nursery.start(netwatch.watch, updates, ignore, self.config.transport.interfaces)
         nursery.start_soon(self._follow_network, news)
         nursery.start_soon(self.publishing.run)
+        nursery.start_soon(self.portal.run)
         for peer in self.config.peers:
             nursery.start_soon(self._look_up_listed, peer)
         operations = Operations(
@@ -228,6 +235,8 @@ class Daemon:
             addresses = [(one, ip_address(one.host)) for one in underlay.addresses]
             inside = [ip for _, ip in addresses if isinstance(ip, IPv4Address) and ip in subnet]
             outside = tuple(one for one, ip in addresses if ip not in inside)
+            self.portal.handle_network()
+            self.names.kinds.forget_legacy()
             # The update leaves before the first hint: both may be needed, and DNS takes longer.
             self.addresses.handle_network([one.host for one in outside])
             self._publish_addresses()
@@ -251,6 +260,15 @@ class Daemon:
                 self._stopping = True
                 scope.cancel()
                 return
+
+    def _handle_portal(self, captive: bool) -> None:
+        """Whatever was asked of a portal, the answers are worth nothing."""
+        if captive:
+            self.publishing.pause("the network wants a log-in first (captive portal): waiting until it opens")
+            return
+        self.names.kinds.forget_legacy()
+        self.lookup.forget_zones()
+        self.publishing.resume()
 
     # --- publishing
 
@@ -304,6 +322,8 @@ class Daemon:
             return "stopping"
         if not self.node.host.locators:
             return "detached"
+        if self.portal.captive:
+            return "captive"
         if self.publishing.state == "clock":
             return "clock"
         published = self.publishing.state == "off" or (self.publishing.state == "ok" and self._in_dns)

@@ -68,6 +68,10 @@ class NameKinds:
         until, _ = self._legacy.get(name, (0.0, True))
         return trio.current_time() < until or not self.possibly_vip(name)
 
+    def forget_legacy(self) -> None:
+        """What another network's DNS has said need not be so here."""
+        self._legacy.clear()
+
     async def speaks_vipnet(self, name: Fqdn) -> bool:
         """Ask DNS, again and again while it does not say; the caller's patience ends that."""
         if self.known_legacy(name):

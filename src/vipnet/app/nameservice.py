@@ -58,6 +58,7 @@ class NameService:
     dns         the user's patterns
     timeout_s   how long an application waits for a binding
     hooked      True while the system asks us by our doing
+    captive     True while the network answers everything with its own address
     expect      told of a known name that was asked for: packets are about to follow
     """
 
@@ -75,8 +76,9 @@ class NameService:
         timeout_s: float = Policy().resolve_timeout_s,
         hooked: Callable[[], bool] = lambda: False,
         expect: Callable[[Fqdn], None] = lambda _name: None,
+        captive: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._hooked = hooked
+        self._hooked, self._captive = hooked, captive
         self.counters: Counter[str] = Counter()
         self._own_name, self._own_token, self._lookup = own_name, own_token, lookup
         self._name_of = name_of
@@ -131,7 +133,7 @@ class NameService:
             if vip:
                 return await self._answer_vip(wire, target, aliases[:number])
             unverified = unverified or self.kinds.unverified(target)
-        return self._short_lived(reply) if unverified else reply
+        return self._short_lived(reply) if unverified or self._captive() else reply
 
     async def _unless_vip(self, name: Fqdn, ask: Callable[[], Awaitable[bytes]] | None) -> bytes | None:
         """Return None when NAME is a VIP name, else what ASK returns; both are asked at once.

@@ -37,6 +37,7 @@ class PublishLoop:
     desired    what to publish for given addresses
     interval_s least time between updates; None: what the publisher says
     published  told the addresses that DNS has now
+    failed     told that an update was in vain
     jitter     from 0 to 1
     """
 
@@ -47,9 +48,12 @@ class PublishLoop:
         *,
         interval_s: float | None = None,
         published: Callable[[tuple[str, ...]], None] = lambda _addresses: None,
+        failed: Callable[[], None] = lambda: None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._publisher, self._desired, self._tell, self._jitter = publisher, desired, published, jitter
+        self._publisher, self._desired, self._jitter = publisher, desired, jitter
+        self._tell, self._tell_failed = published, failed
+        self._paused: str | None = None  # why nothing is sent
         self._interval_s = interval_s
         self._wanted: tuple[str, ...] = ()
         self._last_wanted: tuple[str, ...] = ()  # but for none at all
@@ -69,6 +73,8 @@ class PublishLoop:
 
     @property
     def state(self) -> State:
+        if self._paused is not None and self._state not in ("off", "ok"):
+            return "waiting"
         idle = not self._calling.locked()
         if self._state == "pending" and idle and trio.current_time() < self._not_before:
             return "waiting"
@@ -82,7 +88,9 @@ class PublishLoop:
     def status(self) -> dict[str, Any]:
         """`publish` of the status JSON; `address` is the best of those that DNS has by the last update."""
         error = self._error
-        if self.state == "waiting" and error is None:
+        if self.state == "waiting" and self._paused is not None:
+            error = self._paused
+        elif self.state == "waiting" and error is None:
             wait_s = math.ceil(self._not_before - trio.current_time())
             error = f"the provider takes one update at a time: the next in {wait_s} s"
         return {
@@ -132,6 +140,21 @@ class PublishLoop:
             self._state = "pending"
         self._changed.set()
 
+    def pause(self, why: str) -> None:
+        """Nothing is sent until `resume`: whatever would answer, it is not the provider."""
+        self._paused = why
+        self._changed.set()
+
+    def resume(self) -> None:
+        """What was refused meanwhile says nothing: try at once."""
+        if self._paused is None:
+            return
+        self._paused = None
+        if self._state not in ("off", "ok"):
+            self._retry_at, self._failures = -math.inf, 0
+            self._state, self._error = "pending", None
+        self._changed.set()
+
     async def run(self) -> None:
         """Publish until cancelled."""
         while True:
@@ -153,7 +176,7 @@ class PublishLoop:
 
     def _due_at(self) -> float:
         """When the next update is to leave."""
-        if self._publisher is None or not self._wanted or self._state == "refused":
+        if self._publisher is None or not self._wanted or self._state == "refused" or self._paused:
             return math.inf
         if self._wanted == self._confirmed:
             return self._refresh_at
@@ -214,6 +237,7 @@ class PublishLoop:
         if str(error) != self._error:
             log.warning("publish.failed", extra={"state": self.state, "error": str(error)})
         self._error = str(error)
+        self._tell_failed()
 
 
 def _pause_s(failures: int, *, clock: bool) -> float:

@@ -152,6 +152,10 @@ class Lookup:
         """Start with SERVERS for NAME, as found in an earlier run."""
         self._authority.remember(name, servers)
 
+    def forget_zones(self) -> None:
+        """What was found of zones and their servers is not to be believed."""
+        self._authority.forget()
+
     async def primary(
         self, name: Fqdn, *, server: str | None = None, port: int = 53, zone: str | None = None
     ) -> Primary:

@@ -72,6 +72,11 @@ class Authority:
             _put(self._zone_of, name, name)
             _put(self._zones, name, _Zone(name, tuple(servers[:SERVERS_MAX]), expires_at=0.0))
 
+    def forget(self) -> None:
+        """See Lookup.forget_zones."""
+        self._zone_of.clear()
+        self._zones.clear()
+
     async def ask(self, host: Fqdn, name: str, rdtype: RdataType) -> dns.message.Message:
         """Ask the servers of HOST's zone for NAME, which is HOST or below it."""
         zone = self._known_zone(host) or self._zone_around(host)
