@@ -19,10 +19,6 @@ _JUNK = {
     "NS": "ns.portal.",
     "SOA": "ns.portal. host.portal. 1 60 60 60 60",
 }
-    "TXT": '"Welcome" "to our hotel"',
-    "NS": "ns.portal.",
-    "SOA": "ns.portal. host.portal. 1 60 60 60 60",
-}
 
 
 def main() -> None:
