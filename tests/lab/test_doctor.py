@@ -121,13 +121,12 @@ def test_what_is_wrong_with_partners() -> None:
         assert lab.can_ping("a", "b.vipip.net")
         well = host.look()["partners"]
         assert well["state"] == "ok"
-        assert re.fullmatch(r"b\.vipip\.net: [\d.]+ ms", well["found"])
+        assert re.match(r"b\.vipip\.net: [\d.]+ ms, packets of \d+ bytes", well["found"])
         lab.on("b", "vipnet", "down")
         gone = host.look()["partners"]
         assert gone["state"] == "warn"
-        assert re.fullmatch(
-            r"b\.vipip\.net: no answer from 10\.201\.2\.20:5847, last heard \d+ s ago", gone["found"]
-        )
+        silence = r"b\.vipip\.net: no answer from 10\.201\.2\.20:5847, last heard \d+ s ago"
+        assert re.match(silence, gone["found"])
         assert "vipnet resolve b.vipip.net" in gone["fix"]
         found = lab.host("b")
         config = Path(found["config"]).read_text()

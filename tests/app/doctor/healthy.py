@@ -15,6 +15,7 @@ from vipnet.app.doctor.facts import (
     DnsStatus,
     Facts,
     PeerStatus,
+    Ping,
     PublishStatus,
     ServerAnswer,
     TsigAnswer,
@@ -92,7 +93,7 @@ HEALTHY = Facts(
         DirectoryFacts("/var/lib/vipnet", "state_dir", True, None, 1 << 33),
         DirectoryFacts("/run/vipnet", "run_dir", True, None, 1 << 30),
     ),
-    pings={PARTNER.name: 0.4},
+    pings={PARTNER.name: Ping(0.4)},
 )
 WITHOUT_CONFIG = structs.replace(
     HEALTHY,

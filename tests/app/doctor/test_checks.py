@@ -30,7 +30,7 @@ from tests.schema import hold
 
 from vipnet.app.config import Dns, Transport
 from vipnet.app.doctor.examine import judge
-from vipnet.app.doctor.facts import ClockSource, Facts, PublishStatus, ServerAnswer, TsigAnswer
+from vipnet.app.doctor.facts import ClockSource, Facts, Ping, PublishStatus, ServerAnswer, TsigAnswer
 from vipnet.app.doctor.verdict import Verdict
 from vipnet.app.publishconfig import Publish
 from vipnet.system.survey.files import DirectoryFacts, FileFacts
@@ -192,8 +192,8 @@ RUNNING: list[tuple[dict[str, Any], str, str, str, str]] = [
     ({"dns__servers": (says(ADDRESS, has_key=False),)}, "in-dns", "fail", "another key", "--print-record"),
     ({"dns__servers": (says("10.9.9.9"),)}, "in-dns", "fail", "10.0.0.1:53 of 1 servers", "publish"),
     ({"dns__servers": (says("10.9.9.9", server="s:53"), says(ADDRESS))}, "in-dns", "warn", "s:53 of 2 servers", "also-notify"),
-    ({"pings": {PARTNER.name: None}}, "partners", "warn", "no answer from 10.0.0.6:5847, last heard 2 s ago", f"vipnet resolve {PARTNER.name}"),
-    ({"pings": {PARTNER.name: None}, "daemon__peers": (structs.replace(PARTNER, heard_s=None),)}, "partners", "warn", "never heard", "vipnet resolve"),
+    ({"pings": {PARTNER.name: Ping(None, "step path: no answer")}}, "partners", "warn", "no answer from 10.0.0.6:5847, last heard 2 s ago (step path: no answer)", f"vipnet resolve {PARTNER.name}"),
+    ({"pings": {PARTNER.name: Ping(None, "step path: no answer")}, "daemon__peers": (structs.replace(PARTNER, heard_s=None),)}, "partners", "warn", "never heard", "vipnet resolve"),
     ({"daemon__counters": {"key_changed": 2}}, "trust", "warn", "another key", "vipnet trust remove"),
     ({"daemon__counters": {"not_accepted": 2}}, "trust", "warn", "[accept] from does not allow", "[accept] from ="),
     ({"listeners": (Listener(22, "tcp", ADDRESS, "sshd"), *LISTENERS)}, "listeners", "warn", f"sshd (22) at {ADDRESS}", "0.0.0.0"),
@@ -298,6 +298,16 @@ def test_what_partners_can_reach() -> None:
     )
     many = tuple(Listener(port, "tcp", "::") for port in range(1000, 1010))
     assert verdicts(spoilt(HEALTHY, listeners=many))["listeners"].found.endswith("1005 and 4 more")
+
+
+def test_what_is_said_of_a_partner() -> None:
+    facts = spoilt(HEALTHY, daemon__peers=(structs.replace(PARTNER, path_mtu=1280),))
+    assert verdicts(facts)["partners"].found == "b.example.org: 0.4 ms, packets of 1280 bytes"
+
+
+def test_behind_a_nat_dns_has_what_others_see() -> None:
+    facts = spoilt(HEALTHY, daemon__publish__address="203.0.113.9", dns__servers=(says("203.0.113.9"),))
+    assert verdicts(facts)["in-dns"].state == "ok"
 
 
 def test_public_addresses_are_not_hidden_by_rebind_filters() -> None:

@@ -133,8 +133,8 @@ def check_mtu(facts: Facts) -> Verdict:
             return warn(
                 "mtu",
                 f"{interface.name} carries {interface.mtu} bytes, a full packet takes {need}",
-                "Full packets leave in fragments: slower, and lost where a firewall drops fragments.",
-                f"set [tun] mtu = {fits}, on the partners too",
+                "Packets are made to fit: TCP is cut smaller, others are fragmented inside. Slower.",
+                f"if this is the network mostly used: set [tun] mtu = {fits}, on the partners too",
             )
     return ok("mtu", f"{mtu} inside fits the interfaces outside")
 

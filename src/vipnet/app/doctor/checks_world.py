@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from vipnet.app.config import Config
-from vipnet.app.doctor.facts import ClockSource, Facts, PublishStatus
+from vipnet.app.doctor.facts import ClockSource, Facts, PeerStatus, Ping, PublishStatus
 from vipnet.app.doctor.verdict import Verdict, fail, ok, skip, warn
 
 _CLOCK_FAIL_S: Final = 300.0  # TSIG's fudge (RFC 8945 section 10): beyond it servers refuse
@@ -169,7 +169,7 @@ def check_world_sees(facts: Facts) -> Verdict:
             "vipnet init --print-record   prints the right line, if you publish it by hand; "
             "else is another machine using this name?",
         )
-    own = set(facts.daemon.hosts if facts.daemon else facts.underlay)
+    own = {*facts.daemon.hosts, facts.daemon.publish.address} if facts.daemon else set(facts.underlay)
     behind = [answer for answer in answers if not own & set(answer.addresses)]
     return _lag(facts, config, [answer.server for answer in behind], len(answers))
 
@@ -204,16 +204,9 @@ def check_partners(facts: Facts) -> Verdict:
         return skip("partners", "without a daemon there is nobody to speak to")
     if not daemon.peers:
         return skip("partners", "there are none yet: use the name of one, as in `ping b.example.org`")
-    heard = {peer.name: peer for peer in daemon.peers}
-    lines = []
-    for name, rtt_ms in facts.pings.items():
-        peer = heard[name]
-        if rtt_ms is not None:
-            lines.append(f"{name}: {rtt_ms:.1f} ms")
-        else:
-            ago = "never heard" if peer.heard_s is None else f"last heard {peer.heard_s:,.0f} s ago"
-            lines.append(f"{name}: no answer from {peer.locator or 'anywhere'}, {ago}")
-    silent = [name for name, rtt_ms in facts.pings.items() if rtt_ms is None]
+    known = {peer.name: peer for peer in daemon.peers}
+    lines = [_line(known[name], ping) for name, ping in facts.pings.items()]
+    silent = [name for name, ping in facts.pings.items() if ping.rtt_ms is None]
     found = "; ".join(lines) or f"{len(daemon.peers)} known, none has a token yet"
     if not silent:
         return ok("partners", found)
@@ -228,6 +221,15 @@ def check_partners(facts: Facts) -> Verdict:
             fix,
         )
     return warn("partners", found, "It may be off, or its network lets no UDP in.", fix)
+
+
+def _line(peer: PeerStatus, ping: Ping) -> str:
+    if ping.rtt_ms is not None:
+        path = f", packets of {peer.path_mtu} bytes" if peer.path_mtu else ""
+        return f"{peer.name}: {ping.rtt_ms:.1f} ms{path}"
+    ago = "never heard" if peer.heard_s is None else f"last heard {peer.heard_s:,.0f} s ago"
+    why = f" ({ping.problem})" if ping.problem else ""
+    return f"{peer.name}: no answer from {peer.locator or 'anywhere'}, {ago}{why}"
 
 
 def check_trust(facts: Facts) -> Verdict:

@@ -42,6 +42,7 @@ class PeerStatus(Struct, frozen=True):
     locator: str | None
     srtt_ms: float | None
     heard_s: float | None = None
+    path_mtu: int | None = None
 
 
 class DaemonStatus(Struct, frozen=True):
@@ -61,6 +62,13 @@ class DaemonStatus(Struct, frozen=True):
     def hosts(self) -> tuple[str, ...]:
         """The addresses of its locators."""
         return tuple(locator.rpartition(":")[0].strip("[]") for locator in self.locators)
+
+
+class Ping(Struct, frozen=True):
+    """What came of a ping by the daemon's own path: the round trip, or the first step that failed."""
+
+    rtt_ms: float | None
+    problem: str | None = None
 
 
 class ServerAnswer(Struct, frozen=True):
@@ -132,7 +140,7 @@ class Facts(Struct, frozen=True):
     is_root        whether this look could see everything
     underlay       this host's own addresses, best first
     overlap        a route in the way of the token subnet
-    pings          by partner: round trip in ms, None for no answer
+    pings          by partner
     """
 
     config: Config | None
@@ -152,4 +160,4 @@ class Facts(Struct, frozen=True):
     listeners: tuple[Listener, ...]
     files: tuple[FileFacts, ...]
     directories: tuple[DirectoryFacts, ...]
-    pings: Mapping[str, float | None]
+    pings: Mapping[str, Ping]

@@ -15,7 +15,7 @@ from vipnet.app import launch
 from vipnet.app.config import Config, load_config
 from vipnet.app.control import ask_daemon
 from vipnet.app.doctor.dnslook import look_at_dns
-from vipnet.app.doctor.facts import DaemonStatus, DnsFacts, Facts
+from vipnet.app.doctor.facts import DaemonStatus, DnsFacts, Facts, Ping
 from vipnet.app.hook import Hook
 from vipnet.errors import ConfigError, HostError, NotRunningError, VipnetError
 from vipnet.policy import DEFAULT_PORT, DEFAULT_SUBNET
@@ -79,7 +79,7 @@ class _Slow:
     dns = DnsFacts()
 
     def __init__(self) -> None:
-        self.pings: dict[str, float | None] = {}
+        self.pings: dict[str, Ping] = {}
 
     async def look(self, what: str, ask: Callable[[], Awaitable[object]]) -> None:
         setattr(self, what, await ask())
@@ -90,9 +90,9 @@ class _Slow:
         run_dir = config.run_dir
         try:
             reply = await trio.to_thread.run_sync(lambda: ask_daemon(run_dir, "ping", _PING_S, name=name))
-            self.pings[name] = reply["rtt_ms"]
-        except VipnetError:
-            self.pings[name] = None
+            self.pings[name] = Ping(reply["rtt_ms"], reply.get("problem"))
+        except VipnetError as error:
+            self.pings[name] = Ping(None, str(error))
 
 
 def _config(path: Path) -> tuple[Config | None, str | None]:
