@@ -49,11 +49,8 @@ class MovingTestbed(Testbed):
 
     def go_home(self) -> None:
         """Every host where it began, and nothing but its address in DNS. Raise HostError, TestbedError."""
+        go_home(self.layout)
         for host in self.layout.hosts:
-            first, second = topology.nics(self.layout, host)
-            home, other = (first, second) if host.lan == 1 else (second, first)
-            if not (home.up and home.addresses) or other.up:
-                carry_out([plan_move(self.layout, host.label, lan=host.lan)])
             self._update(host.label, host.address(host.lan), forget=True)
         self._wait_for_updates()
 
@@ -101,6 +98,13 @@ class MovingTestbed(Testbed):
         super().stop(*programs)
         if not programs:
             self._wait_for_updates()
+
+
+def go_home(layout: Layout) -> None:
+    """Every host on the LAN where it began. Raise HostError."""
+    for host in layout.hosts:
+        if not any(nic.up and nic.addresses for nic in topology.nics(layout, host) if nic.lan == host.lan):
+            carry_out([plan_move(layout, host.label, lan=host.lan)])
 
 
 @contextlib.contextmanager

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.lab.apps.conversation import Conversation
-from tests.lab.apps.rtp import Arrivals, RtpPacket, arrivals, summary
+from tests.lab.apps.rtp import Arrivals, Frames, RtpPacket, arrivals, frames, summary
+from tests.lab.apps.silence import longest_silence_ms
 from tests.lab.labs import wait_until
 
 
@@ -76,6 +77,40 @@ def test_gaps_are_what_did_not_arrive(came: list[bool], first: int) -> None:
 
 def test_arrivals_across_the_end_of_16_bits() -> None:
     assert arrivals([65534, 65535, 1, 0, 1, 5]) == Arrivals(received=6, gaps=(3,), duplicated=1, late=1)
+
+
+def packet(sequence: int, timestamp: int) -> RtpPacket:
+    return RtpPacket(sequence, "240.0.0.1:5004", 2, 96, sequence % 2**16, timestamp % 2**32, 99)
+
+
+# Three packets a frame, 25 frames a second; numbers and stamps begin shortly before their ends.
+_VIDEO = [packet(65_530 + place, 2**32 - 9_000 + place // 3 * 3_600) for place in range(30)]
+
+
+def test_frames_are_whole_when_nothing_is_missing() -> None:
+    assert frames(_VIDEO) == Frames(sent=10, whole=10)
+
+
+@pytest.mark.parametrize(
+    ("missing", "whole"),
+    [
+        ({4}, 9),  # in the middle of the second
+        ({3}, 8),  # at its beginning: it might have been the first one's end
+        ({3, 4, 5}, 7),  # all of it: and nobody knows how long its neighbours were
+        ({4, 7}, 8),
+    ],
+)
+def test_frames_that_lack_something_are_not(missing: set[int], whole: int) -> None:
+    came = [one for place, one in enumerate(_VIDEO) if place not in missing]
+    assert frames(came) == Frames(sent=10, whole=whole)
+
+
+def test_the_longest_silence_since_an_instant() -> None:
+    heard_ns = [0, 50_000_000, 60_000_000, 90_000_000]
+    assert longest_silence_ms(heard_ns) == 50
+    assert longest_silence_ms(heard_ns, since_ns=55_000_000) == 30
+    assert longest_silence_ms(heard_ns, since_ns=10_000_000) == 50  # it lasts on
+    assert longest_silence_ms([]) == 0
 
 
 def test_a_second_stream_or_source_is_no_survival() -> None:

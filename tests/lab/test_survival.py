@@ -8,16 +8,31 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
-from tests.lab.apps.program import App
+from tests.lab.apps.beats import database, mosh, mount, quic
+from tests.lab.apps.program import App, ConnectedApp
 from tests.lab.apps.shells import ssh, telnet
-from tests.lab.apps.streams import download, ping, video
+from tests.lab.apps.streams import call, download, ping, video
 from tests.lab.apps.survival import move_and_check, same_sockets
+from tests.lab.apps.transfer import transfer
 from tests.lab.conftest import LabFactory
 from tests.lab.labs import Lab
 
 Figure = Callable[[str], None]
 
-_ALL: tuple[Callable[[Lab, Path], AbstractContextManager[App]], ...] = (ssh, telnet, download, video, ping)
+Start = Callable[[Lab, Path], AbstractContextManager[App]]
+
+
+def rsync(lab: Lab, directory: Path) -> AbstractContextManager[App]:
+    return transfer(lab, directory, 50_000_000, 30)
+
+
+_ALL: tuple[Callable[[Lab, Path], AbstractContextManager[ConnectedApp]], ...] = (
+    ssh,
+    telnet,
+    download,
+    video,
+    ping,
+)
 _SHORT_ROW = ("a", "b", "both") * 3
 _LONG_ROW = ("a",) * 20 + ("b",) * 20 + ("both",) * 20
 
@@ -56,6 +71,21 @@ def test_applications_survive_other_changes(
 ) -> None:
     """Another address on the same LAN; IPv4 to IPv6 and back."""
     survive(new_lab("--ipv6"), tmp_path, figure, movers, "--kind", kind)
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize(
+    "start", [call, database, mount, mosh, rsync, quic], ids=lambda start: start.__name__
+)
+def test_more_applications_survive_moves(
+    new_lab: LabFactory, tmp_path: Path, figure: Figure, start: Start
+) -> None:
+    """One at a time: a database's transaction, a mounted directory and the like (bench/applications.py)."""
+    lab = new_lab()
+    with start(lab, tmp_path) as app:
+        for mover in ("a", "b", "both"):
+            move_and_check(lab, mover, [app])
+        figure(f"{app.name}: {app.finish()}")
 
 
 def survive(lab: Lab, directory: Path, figure: Figure, movers: Sequence[str], *options: str) -> None:

@@ -31,11 +31,18 @@ class App(Protocol):
     def goal(self) -> int:
         """The progress that takes something which is sent from now on."""
 
+    def finish(self) -> str:
+        """End in good order and return what was measured. Fail when anything is wrong or missing."""
+
+
+class ConnectedApp(App, Protocol):
     def sockets(self) -> frozenset[Socket]:
         """Both ends' sockets, which must stay the same."""
 
-    def finish(self) -> str:
-        """End in good order and return what was measured. Fail when anything is wrong or missing."""
+
+class TimedApp(App, Protocol):
+    def heard_ns(self) -> list[int]:
+        """When something came through; CLOCK_MONOTONIC."""
 
 
 class Socket(Struct, frozen=True):

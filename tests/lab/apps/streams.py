@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -21,12 +22,16 @@ from tests.lab.apps.program import (
 )
 from tests.lab.apps.rtp import frames, read_packets, summary
 from tests.lab.apps.shells import SERVER
-from tests.lab.apps.silence import instants
+from tests.lab.apps.silence import instants, longest_silence_ms
 from tests.lab.labs import Lab, wait_until
 from tests.support import need_program
 
+from vipnet.lab.layout import ZONE
+
 _HTTP_PORT: Final = 8080
 _RTP_PORT: Final = 5004
+_VOICE_PORT: Final = 5006
+_G711: Final = 0  # payload type (RFC 3551 section 6)
 _HERE: Final = Path(__file__).parent
 _ENOUGH_BYTES: Final = 200_000  # a tenth of a second of the stream and more than any queue below holds
 _ENOUGH_PACKETS: Final = 5
@@ -120,6 +125,55 @@ def video(lab: Lab, directory: Path) -> Iterator[Video]:
             found = Video(sender, receiver)
             wait_until(lambda: found.progress() > 0, "the first RTP packet")
             yield found
+
+
+class Call:
+    """A telephone call: 50 packets a second each way."""
+
+    name = "voip"
+
+    def __init__(self, caller: Program, callee: Program) -> None:
+        self._sides = (caller, callee)
+
+    def heard_ns(self) -> list[int]:
+        """Of the side that had to wait longer."""
+        return max((instants(side.out) for side in self._sides), key=longest_silence_ms)
+
+    def progress(self) -> int:
+        """Of the side that has heard less."""
+        for side in self._sides:
+            side.check()
+        return min(side.out.read_bytes().count(b"\n") for side in self._sides)
+
+    def goal(self) -> int:
+        return max(side.out.read_bytes().count(b"\n") for side in self._sides) + _ENOUGH_PACKETS
+
+    def sockets(self) -> frozenset[Socket]:
+        return frozenset[Socket]().union(*(sockets_of(side.pid) for side in self._sides))
+
+    def finish(self) -> str:
+        """Hang up; who is still on the line hears the last words of the other."""
+        self.progress()
+        for side in self._sides:
+            assert side.process.stdin is not None
+            side.process.stdin.close()
+        wait_until(lambda: all(_SENT.search(side.err.read_text()) for side in self._sides), "both hang up")
+        return "; ".join(summary(read_packets(side.out), _G711) for side in self._sides)
+
+
+_SENT: Final = re.compile(r"^sent (\d+)$", re.MULTILINE)
+
+
+@contextmanager
+def call(lab: Lab, directory: Path) -> Iterator[Call]:
+    def side(label: str, other: str) -> AbstractContextManager[Program]:
+        command = [sys.executable, str(_HERE / "rtp_program.py"), str(_VOICE_PORT), f"{other}.{ZONE}"]
+        return program(lab, label, command, directory, name=f"voice-{label}", stdin=subprocess.PIPE)
+
+    with side("b", "a") as callee, side("a", "b") as caller:
+        found = Call(caller, callee)
+        wait_until(lambda: found.progress() > 0, "a word each way")
+        yield found
 
 
 class PingLine(Struct, frozen=True):
