@@ -16,6 +16,7 @@ import pty
 import select
 import subprocess
 import sys
+import termios
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -128,6 +129,7 @@ class Mosh:
     def __init__(self, host: str, port: str) -> None:
         self._pid, self._terminal = pty.fork()
         if self._pid == 0:
+            termios.tcsetwinsize(0, (24, 80))
             os.environ |= {
                 "TERM": "xterm",
                 "LC_ALL": "C.UTF-8",
