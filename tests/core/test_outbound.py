@@ -87,6 +87,24 @@ def test_packets_wait_while_this_host_is_nowhere() -> None:
     assert b"meanwhile" in b.received
 
 
+def test_profile_paper_keeps_nothing_while_there_is_no_path() -> None:
+    """Whatever comes through later has been sent again by who made it: TCP's back-off shows (Figure 4)."""
+    net = Network(6)
+    a, b = pair(net, policy=paper_policy())
+    a.move_to(None)
+    a.send(b, b"meanwhile")
+    net.run_for(0.2)
+    a.move_to(net.new_address())
+    net.run_for(1)
+    peer_at(a, b).dead = True
+    a.send(b, b"to nowhere")
+    net.run_for(1)
+    a.send(b, b"afterwards")
+    net.run_for(1)
+    assert b.received[-1] == b"afterwards"
+    assert not {b"meanwhile", b"to nowhere"} & set(b.received)
+
+
 def test_a_used_up_key_is_replaced_and_nothing_lost() -> None:
     net = Network(7)
     a, b = pair(net)

@@ -25,7 +25,8 @@ def handle_packets(peer: Peer, packets: Sequence[Packet], now: Instant) -> list[
             return outputs
     waiting = peer.replaying or peer.replay_at is not None  # what came earlier goes first
     if session is None or not peer.host.locators or peer.dead or waiting:
-        peer.wait(packets)
+        if peer.host.policy.stores or session is None or waiting:
+            peer.wait(packets)
         if session is None or peer.dead:
             peer.want_handshake(now)
         return outputs
