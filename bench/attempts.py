@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -70,7 +71,8 @@ def measure(name: str, runs: int, tell: Tell) -> Iterator[Attempt]:
     """
     case = CASES[name]
     with contextlib.ExitStack() as labs:
-        lanes = [Lane(case, labs.enter_context(_lab(number))) for number in range(min(case.lanes, runs))]
+        specs = [LabSpec(name=f"bench-{os.getpid()}-{number}", dns="bind") for number in range(case.lanes)]
+        lanes = [Lane(case, labs.enter_context(lab(spec))) for spec in specs[:runs]]
         for first in range(1, runs + 1, len(lanes)):
             tell(f"{name}: run {first} of {runs}")
             with contextlib.ExitStack() as traffic:
@@ -84,14 +86,25 @@ def measure(name: str, runs: int, tell: Tell) -> Iterator[Attempt]:
 
 
 @contextlib.contextmanager
-def _lab(number: int) -> Iterator[Layout]:
-    layout = lifecycle.up(LabSpec(name=f"bench-{os.getpid()}-{number}", dns="bind"))
+def lab(spec: LabSpec) -> Iterator[Layout]:
+    """A lab that goes down whatever happens. Raise as `lifecycle.up`."""
+    layout = lifecycle.up(spec)
     try:
         yield layout
     finally:
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it
-        lifecycle.down(layout.name)
-        signal.signal(signal.SIGINT, before)
+        with _uninterrupted():
+            lifecycle.down(layout.name)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """A second Ctrl-C must not leave half of it. In a thread there is none."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 class Lane:
@@ -195,15 +208,20 @@ def settings_of(case: Case, layout: Layout, run: int) -> dict[str, Settings]:
         router = router_address(LANS[0], 4)
         for mover in case.movers:
             senders[mover].append(SenderSettings(FLOORS[mover], "udp", router, FLOOR_PORT))
+    # A port that nobody connects to would be waited for at the end.
+    tcp_ports = {"a": Flow.TCP_B_A, "b": Flow.TCP_A_B}
     settings = {
-        label: Settings(run, who, tuple(sends), UDP_PORT, _tcp_port(case), tcp_bytes=TCP_BYTES)
+        label: Settings(
+            run,
+            who,
+            tuple(sends),
+            UDP_PORT,
+            TCP_PORT if tcp_ports[label] in case.flows else None,
+            tcp_bytes=TCP_BYTES,
+        )
         for label, sends in senders.items()
     }
     return settings | {ROUTER: Settings(run, who, udp_port=FLOOR_PORT)}
-
-
-def _tcp_port(case: Case) -> int | None:
-    return TCP_PORT if any(flow in TCP_FLOWS for flow in case.flows) else None
 
 
 def round_trip_ms(layout: Layout) -> float:

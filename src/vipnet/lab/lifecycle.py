@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -86,7 +87,13 @@ def _claim(directory: Path) -> None:
 
 @contextlib.contextmanager
 def interrupts_raise() -> Iterator[None]:
-    """SIGTERM and SIGHUP as SystemExit, so that what has been built is taken down again."""
+    """SIGTERM and SIGHUP as SystemExit, so that what has been built is taken down again.
+
+    In a thread nothing: signals are the main thread's.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def interrupt(number: int, _frame: FrameType | None) -> NoReturn:
         for other in signals:

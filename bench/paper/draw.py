@@ -1,0 +1,308 @@
+"""Figures and CSV of a document, in one restrained style: for print, and for eyes that see few colours."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import matplotlib as mpl
+
+mpl.use("svg")
+
+from bench.paper.cells import Cell
+from bench.paper.document import Document
+from bench.stats import Summary
+from matplotlib import pyplot as plt
+from msgspec import Struct
+
+# Okabe and Ito's blue and vermilion: different in grey as well. Profiles differ by line and marker, too.
+_COLOUR: Final = {"paper": "#D55E00", "default": "#0072B2"}
+_LINE: Final = {"paper": "-", "default": "--"}
+_MARKER: Final = {"udp": "o", "tcp": "s"}
+_NAME: Final = {"paper": "profile paper", "default": "default profile"}
+_STYLE: Final[dict[Any, Any]] = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.grid": True,
+    "grid.linewidth": 0.3,
+    "grid.color": "#cccccc",
+    "lines.linewidth": 1.2,
+    "legend.frameon": False,
+    "svg.hashsalt": "vipnet",  # the same numbers, the same file
+}
+_SIZE_IN: Final = (5.2, 3.2)
+_DPI: Final = 200
+
+
+class Figure(Struct, frozen=True):
+    """`files` without suffix; SVG, PNG and CSV are beside each other."""
+
+    file: str
+    title: str
+    caption: str
+
+
+def draw_all(document: Document, out: Path) -> list[Figure]:
+    """Draw what DOCUMENT has something for."""
+    found = []
+    with mpl.rc_context(_STYLE):
+        for draw in (_one_sided_udp, _one_sided_tcp, _two_sided, _by_latency, _by_round_trip):
+            figure = draw(document, out)
+            if figure is not None:
+                found.append(figure)
+    return found
+
+
+# --- against time
+
+
+def _one_sided_udp(document: Document, out: Path) -> Figure | None:
+    caption = (
+        "UDP datagrams received by b against time, while a, which sends one every millisecond, moves to its "
+        "other LAN at 0 ms (paper: Figure 2a, 23 ms)."
+    )
+    return _against_time(document, out, "2a", "figure-2a", "One-sided switch, UDP", caption, _packets)
+
+
+def _one_sided_tcp(document: Document, out: Path) -> Figure | None:
+    caption = (
+        "TCP sequence number of each segment received by b against time, while a, which writes 1,000 bytes "
+        "every 5 ms, moves to its other LAN at 0 ms (paper: Figure 2b, 400 ms)."
+    )
+    return _against_time(document, out, "2b", "figure-2b", "One-sided switch, TCP", caption, _bytes)
+
+
+def _two_sided(document: Document, out: Path) -> Figure | None:
+    caption = (
+        "UDP datagrams received by b against time, while a, which sends one every millisecond, and b both "
+        "move to their other LANs at 0 ms (paper: Figure 3, 644 ms)."
+    )
+    return _against_time(document, out, "3", "figure-3", "Two-sided switch, UDP", caption, _packets)
+
+
+def _packets(panel: Any) -> float:  # noqa: ANN401 - matplotlib has no types
+    panel.set_ylabel("datagrams received")
+    return 1.0
+
+
+def _bytes(panel: Any) -> float:  # noqa: ANN401
+    panel.set_ylabel("sequence number (kB)")
+    return 1e-3
+
+
+def _against_time(
+    document: Document,
+    out: Path,
+    part: str,
+    file: str,
+    title: str,
+    caption: str,
+    scale: Callable[[Any], float],
+) -> Figure | None:
+    cells = [cell for cell in document.cells_of(part) if "".join(cell.movers) in ("a", "ab")]
+    traces = {cell.bed.profile: document.typical_trace(cell) for cell in cells}
+    if not any(traces.values()):
+        return None
+    figure, panel = plt.subplots(figsize=_SIZE_IN, layout="constrained")
+    factor = scale(panel)
+    rows: list[tuple[object, ...]] = []
+    for profile, trace in traces.items():
+        if trace is None:
+            continue
+        times, values = zip(*trace.points, strict=True)
+        marker = "." if part == "2b" else None
+        panel.plot(
+            times,
+            [value * factor for value in values],
+            color=_COLOUR[profile],
+            linestyle="none" if marker else _LINE[profile],
+            marker=marker,
+            markersize=3,
+            label=_NAME[profile],
+        )
+        rows += [(profile, trace.run, *point) for point in trace.points]
+    panel.axvline(0, color="#555555", linewidth=0.6)
+    panel.set_xlabel("time since the move (ms)")
+    panel.legend(loc="upper left")
+    _save(figure, out, file)
+    _write_csv(out / f"{file}.csv", ("profile", "run", "ms", _what(traces)), rows)
+    caption += f" Of {_runs(document)} of each profile the one nearest to the median."
+    return Figure(file, title, caption)
+
+
+def _runs(document: Document) -> str:
+    runs = document.settings.runs
+    return f"{runs} run{'s' * (runs != 1)}"
+
+
+def _what(traces: dict[Any, Any]) -> str:
+    return str(next(trace.what for trace in traces.values() if trace is not None))
+
+
+# --- against a latency
+
+
+def _by_latency(document: Document, out: Path) -> Figure | None:
+    cells = [cell for cell in document.cells_of("4") if document.of(cell)]
+    if not cells:
+        return None
+    figure, panel = plt.subplots(figsize=(_SIZE_IN[0], 4.0), layout="constrained")
+    for profile in _COLOUR:
+        mine = [cell for cell in cells if cell.bed.profile == profile]
+        for kind in ("udp", "tcp"):
+            _series(panel, document, mine, kind, profile, dns_s)
+    _name_steps(panel, document, [cell for cell in cells if cell.bed.profile == "paper"])
+    panel.set_xlabel("DNS latency, measured (s)")
+    panel.set_ylabel("switch time (s)")
+    panel.set_ylim(bottom=0)
+    panel.legend(loc="upper left")
+    _save(figure, out, "figure-4")
+    rows = [
+        (
+            cell.bed.profile,
+            cell.dns_ms,
+            round(1000 * dns_s(document, cell), 3),
+            *_ends(document.udp(cell)),
+            *_ends(document.tcp(cell)),
+            document.floor(cell).median,
+            step_name(document, cell),
+        )
+        for cell in cells
+    ]
+    heads = (
+        "profile",
+        "dns_ordered_ms",
+        "dns_measured_ms",
+        *_heads("udp"),
+        *_heads("tcp"),
+        "floor_ms",
+        "tcp_step",
+    )
+    _write_csv(out / "figure-4.csv", heads, rows)
+    caption = (
+        "Switch time against the latency of DNS when both hosts move at once (paper: Figure 4). UDP and TCP "
+        f"ride the same moves. Medians of {_runs(document)} with 95 % intervals; the small print "
+        "names what of the sender's TCP came through first, by its trace."
+    )
+    return Figure("figure-4", "Effect of DNS latency on the two-sided switch", caption)
+
+
+def _series(
+    panel: Any,  # noqa: ANN401
+    document: Document,
+    cells: Sequence[Cell],
+    kind: str,
+    profile: str,
+    place: Callable[[Document, Cell], float],
+) -> None:
+    points = [(place(document, cell), getattr(document, kind)(cell)) for cell in cells]
+    points = sorted((x, one) for x, one in points if one.median is not None)
+    if not points:
+        return
+    middles = [one.median / 1000 for _, one in points]
+    spans = [
+        [(one.median - one.low) / 1000 for _, one in points],
+        [((one.high if one.high is not None else one.most) - one.median) / 1000 for _, one in points],
+    ]
+    panel.errorbar(
+        [x for x, _ in points],
+        middles,
+        yerr=spans,
+        color=_COLOUR[profile],
+        linestyle=_LINE[profile],
+        marker=_MARKER[kind],
+        markersize=3.5,
+        markerfacecolor="white" if kind == "tcp" else _COLOUR[profile],
+        capsize=2,
+        elinewidth=0.8,
+        label=f"{kind.upper()}, {_NAME[profile]}",
+    )
+
+
+def _name_steps(panel: Any, document: Document, cells: Sequence[Cell]) -> None:  # noqa: ANN401
+    """Beside the right end of each stair."""
+    last: dict[str, tuple[float, float]] = {}
+    for cell in cells:
+        name, tcp = step_name(document, cell), document.tcp(cell).median
+        if name is not None and tcp is not None:
+            last[name] = (dns_s(document, cell), tcp / 1000)
+    for name, (x, y) in last.items():
+        panel.annotate(
+            name, (x, y), xytext=(3, -9), textcoords="offset points", fontsize=6.5, color="#444444"
+        )
+
+
+def step_name(document: Document, cell: Cell) -> str | None:
+    """What ended TCP's silence in most runs."""
+    names = Counter(trial.story.came_by for trial in document.of(cell) if trial.story is not None)
+    return names.most_common(1)[0][0] if names else None
+
+
+def dns_s(document: Document, cell: Cell) -> float:
+    """What questions about the partner took, on the wire; where none was asked, a question right before."""
+    times = [one for trial in document.of(cell) for one in trial.answer_ms.values() if one is not None]
+    if cell.bed.sleepy:  # on the wire there is nothing to see
+        return cell.dns_ms / 1000
+    times = times or [trial.asked_ms for trial in document.of(cell) if trial.asked_ms is not None]
+    return median(times) / 1000 if times else cell.dns_ms / 1000
+
+
+def _by_round_trip(document: Document, out: Path) -> Figure | None:
+    cells = [cell for cell in document.cells_of("rtt") if document.of(cell)]
+    if not cells:
+        return None
+    figure, panel = plt.subplots(figsize=_SIZE_IN, layout="constrained")
+    for profile in _COLOUR:
+        mine = [cell for cell in cells if cell.bed.profile == profile]
+        _series(panel, document, mine, "udp", profile, rtt_ms)
+    panel.set_xscale("log")
+    panel.set_yscale("log")
+    panel.set_xlabel("round trip between a and b, measured (ms)")
+    panel.set_ylabel("switch time (s)")
+    panel.legend(loc="upper left")
+    _save(figure, out, "figure-rtt")
+    rows = [
+        (cell.bed.profile, rtt_ms(document, cell), *_ends(document.udp(cell)), document.floor(cell).median)
+        for cell in cells
+    ]
+    _write_csv(out / "figure-rtt.csv", ("profile", "rtt_ms", *_heads("udp"), "floor_ms"), rows)
+    caption = (
+        "Switch time of UDP from a to b, when b alone moves, against the round trip between the two. Medians "
+        f"of {_runs(document)} with 95 % intervals. The paper has no such figure, only the sentence that "
+        "the round trip dominates."
+    )
+    return Figure("figure-rtt", "Effect of the round trip on the one-sided switch", caption)
+
+
+def rtt_ms(document: Document, cell: Cell) -> float:
+    return float(median(trial.rtt_ms for trial in document.of(cell)))
+
+
+# --- files
+
+
+def _save(figure: Any, out: Path, name: str) -> None:  # noqa: ANN401
+    figure.savefig(out / f"{name}.svg", metadata={"Date": None})
+    figure.savefig(out / f"{name}.png", dpi=_DPI)
+    plt.close(figure)
+
+
+def _heads(kind: str) -> tuple[str, ...]:
+    return (f"{kind}_ms", f"{kind}_low_ms", f"{kind}_high_ms", f"{kind}_runs")
+
+
+def _ends(found: Summary) -> tuple[float | int | None, ...]:
+    return (found.median, found.low, found.high, found.runs)
+
+
+def _write_csv(file: Path, heads: Sequence[object], rows: Iterable[Sequence[object]]) -> None:
+    with file.open("w", newline="", encoding="utf-8") as output:
+        writer = csv.writer(output)
+        writer.writerow(heads)
+        writer.writerows(rows)
