@@ -19,7 +19,7 @@ from bench.paper.capture import Tap, tcpdump
 from bench.paper.cells import PROFILES, BedKind
 from bench.stats import summarise
 from bench.verify import packets
-from tests.lab.apps.program import App
+from tests.lab.apps.program import ConnectedApp
 from tests.lab.apps.shells import telnet
 from tests.lab.apps.streams import ping, video
 from tests.lab.apps.survival import move_and_check, same_sockets
@@ -35,7 +35,11 @@ SETUP_RTT_MS: Final = 100.0  # so long that a round trip cannot be taken for any
 _PINGS: Final = 40
 _BREAK_S: Final = 3.0  # a connection over which nothing comes for so long is called broken
 _ROW: Final = ("a", "b", "both")
-_APPLICATIONS: Final[tuple[Callable[[Lab, Path], AbstractContextManager[App]], ...]] = (telnet, video, ping)
+_APPLICATIONS: Final[tuple[Callable[[Lab, Path], AbstractContextManager[ConnectedApp]], ...]] = (
+    telnet,
+    video,
+    ping,
+)
 
 
 # --- round trips
@@ -201,7 +205,7 @@ def applications(name: str) -> dict[str, Any]:
             ExitStack() as running,
         ):
             lab, place = Lab(bed.layout.name), Path(directory)
-            apps: list[App] = [running.enter_context(start(lab, place)) for start in _APPLICATIONS]
+            apps: list[ConnectedApp] = [running.enter_context(start(lab, place)) for start in _APPLICATIONS]
             try:
                 with same_sockets(apps):
                     for mover in _ROW:
