@@ -145,6 +145,8 @@ class _Pair:
     def __init__(self) -> None:
         self.net = Network(1)
         self.a, self.b = pair(self.net)
+        self.a.send(self.b, bytes(1300))
+        self.net.run_for(1)  # what the path carries is known
         self.addresses = peer_at(self.b, self.a).inbound_addresses
 
     def out(self, packets: list[Packet]) -> list[Transmit]:

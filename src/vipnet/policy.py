@@ -16,7 +16,8 @@ DEFAULT_SUBNET: Final = "240.0.0.0/4"  # reserved, never routed (RFC 1112 sectio
 DEFAULT_TUN_MTU: Final = 1420  # 1,500 - IPv6 40 - UDP 8 - seal 29, rounded down as WireGuard does
 
 MTU_BASE: Final = 1280  # bytes of an IP packet that every path is assumed to carry (RFC 8200 section 5)
-TUN_MTU_MAX: Final = 9000  # bytes; jumbo frames
+TUN_MTU_MAX: Final = 8920  # bytes; jumbo frames of 9,000
+TUN_OVERHEAD: Final = 80  # bytes; 1,500 - DEFAULT_TUN_MTU
 
 MESSAGE_MAX: Final = 1200  # bytes of a control message; RFC 9000 section 14.1
 INIT_SIZE: Final = 1200  # bytes of message 1: never shorter than its answer (RFC 9000 section 8.1)
@@ -70,6 +71,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     resolve_timeout_s: float = 3.0  # a VIP name that cannot be reached: SERVFAIL after this
 
     mtu_probes: int = 3  # tries of a size; MAX_PROBES of RFC 8899 section 5.1.2
+    mtu_wait_s: float = 0.1  # for the answer, at least; then twice and four times as long
     mtu_confirm_s: float = 1.0  # full datagrams go: see so often that they arrive; below stash_s
     mtu_raise_s: float = 10.0  # a narrow path may be a wider one later: look after this, doubling ...
     mtu_raise_max_s: float = 600.0  # ... to this; PMTU_RAISE_TIMER of RFC 8899 section 5.1.1

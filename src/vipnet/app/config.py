@@ -45,17 +45,26 @@ def _check_subnet(subnet: IPv4Network) -> None:
             raise ValueError(f"{label} overlaps {network}, {what}; {DEFAULT_SUBNET} is unused everywhere")
 
 
+TunMtu = Literal["auto"] | Annotated[int, Meta(ge=576, le=9000)]  # bytes; below: RFC 791 section 3.2
+
+
 class Tun(Section, frozen=True):
     """The virtual interface, and the addresses that stand for names.
 
+    mtu        bytes of a packet inside; auto: what fits into 1,500, more where an interface has jumbo frames
     offloads  let the kernel leave checksums and segments to us, where it can
     """
 
     interface: InterfaceName = InterfaceName("tun0")
     subnet: IPv4Network = IPv4Network(DEFAULT_SUBNET)
     exclude: tuple[IPv4Network, ...] = ()
-    mtu: Annotated[int, Meta(ge=576, le=9000)] = DEFAULT_TUN_MTU  # bytes; below: RFC 791 section 3.2
+    mtu: TunMtu = "auto"
     offloads: bool = True
+
+    @property
+    def first_mtu(self) -> int:
+        """That of the interface while nothing is known of the networks that the host is in."""
+        return DEFAULT_TUN_MTU if self.mtu == "auto" else self.mtu
 
     def __post_init__(self) -> None:
         _check_subnet(self.subnet)

@@ -50,6 +50,7 @@ from vipnet.errors import HostError, LookupFailedError
 from vipnet.names.addresses import OwnAddresses, best_of_each_family
 from vipnet.names.desired import Desired
 from vipnet.names.records import CapabilityRecord
+from vipnet.policy import TUN_MTU_MAX, TUN_OVERHEAD
 from vipnet.system import netwatch, routes
 from vipnet.system.lookup import Lookup
 from vipnet.system.resolver import Resolver
@@ -98,12 +99,12 @@ class Daemon:
         routes.install_unreachable(config.tun.subnet)
         self._started = self._stopping = False
         held.callback(self._remove_unreachable)
-        tun = TunDevice(config.tun.interface, config.tun.mtu, offloads=config.tun.offloads)
+        tun = TunDevice(config.tun.interface, config.tun.first_mtu, offloads=config.tun.offloads)
         self._tun = held.enter_context(contextlib.closing(tun))
 
         self.node = self._make_node(private_key, listed)
         own = self.own_token()
-        routes.configure_tun(tun.name, own, config.tun.subnet, config.tun.mtu)
+        routes.configure_tun(tun.name, own, config.tun.subnet, config.tun.first_mtu)
         upstreams = config.dns.upstreams
         self.lookup = Lookup(
             lambda: upstreams or [Locator(host, 53) for host in self.hook.upstreams()],
@@ -174,6 +175,7 @@ class Daemon:
             clock=stored.clock,
             has_aes=_has_aes(),
             port=config.transport.port,
+            tun_mtu=config.tun.first_mtu,
         )
         node = Node(host, stored, listed)
         own = space.choose_own(config.name, time.time())
@@ -229,6 +231,17 @@ class Daemon:
         await nursery.start(serve_control, self.config.run_dir / SOCKET_NAME, operations.handlers)
         self._started = True
 
+    def _widen_tun(self, underlay: netwatch.Underlay) -> None:
+        """Let tun0 make as large packets as our widest network carries; never smaller ones again.
+
+        What a path does not carry is cut smaller in any case, and connections go on.
+        """
+        mtus = [mtu for one in underlay.addresses if (mtu := routes.link_mtu(one.index)) is not None]
+        mtu = min(max(mtus, default=0) - TUN_OVERHEAD, TUN_MTU_MAX)
+        if self.config.tun.mtu == "auto" and mtu > self.node.host.tun_mtu:
+            routes.set_mtu(self._tun.name, mtu)
+            self.node.handle_tun_mtu(mtu)
+
     async def _follow_network(self, news: trio.MemoryReceiveChannel[netwatch.Underlay]) -> None:
         async for underlay in news:
             subnet = self.config.tun.subnet
@@ -241,6 +254,7 @@ class Daemon:
             self.addresses.handle_network([one.host for one in outside])
             self._publish_addresses()
             await trio.lowlevel.checkpoint()
+            self._widen_tun(underlay)
             self.engine.handle_underlay(structs.replace(underlay, addresses=outside))
             self.engine.handle_host_networks(tuple(IPv4Network(ip) for ip in inside))
             if self._nursery is not None:  # D-Bus may be slow, the next move must not wait for it

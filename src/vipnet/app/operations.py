@@ -79,7 +79,7 @@ class Operations:
                 "interface": config.tun.interface,
                 "token": None if own is None else str(own),
                 "subnet": str(config.tun.subnet),
-                "mtu": config.tun.mtu,
+                "mtu": node.host.tun_mtu,
             },
             "offloads": self._offloads(),
             "locators": [str(locator) for locator in node.host.locators],

@@ -110,13 +110,16 @@ def _allowed(kind: object, value: object) -> str:
         options = get_args(kind)
         near = difflib.get_close_matches(value, options, n=1) if isinstance(value, str) else []
         hint = f'; did you mean "{near[0]}"?' if near else ""
-        return "one of " + ", ".join(f'"{option}"' for option in options) + hint
+        words = ", ".join(f'"{option}"' for option in options)
+        return (words if len(options) == 1 else f"one of {words}") + hint
     if get_origin(kind) is Annotated:
         number, meta = get_args(kind)
         low = f"above {meta.gt:g}" if meta.gt is not None else f"from {meta.ge:g}"
         return f"a {'whole ' if number is int else ''}number {low} to {meta.le:.10g}"
     if get_origin(kind) is tuple:
         return "a list"
+    if get_origin(kind) in (Union, UnionType):
+        return ", or ".join(_allowed(option, value) for option in get_args(kind))
     return "true or false" if kind is bool else "a table"
 
 
@@ -131,9 +134,10 @@ def _key_types(kind: type[Section]) -> dict[str, Any]:
 
 def _without_none(kind: object) -> object:
     """KIND without `| None`: in TOML only an absent key is none."""
-    if get_origin(kind) in (Union, UnionType):
-        (kind,) = (option for option in get_args(kind) if option is not NoneType)
-    return kind
+    if get_origin(kind) not in (Union, UnionType):
+        return kind
+    options = [option for option in get_args(kind) if option is not NoneType]
+    return options[0] if len(options) == 1 else kind
 
 
 def _table(path: KeyPath) -> str:

@@ -89,6 +89,7 @@ class PathMtu:
         self.watch_from = self._base - self._header
         self.watch_at = Instant(0.0)
         self.told_at: Instant | None = None
+        self._rtt_s = 0.0  # of the last probe: queues of bulk traffic count
         self._again_at = Instant(0.0)  # no search begins earlier
         self._raise_s = policy.mtu_raise_s
         self._deaf_until = Instant(0.0)  # routers have been wrong
@@ -96,10 +97,11 @@ class PathMtu:
         self._restart(State.BASE)
 
     def _restart(self, state: State) -> None:
-        self._sent: dict[bytes, int] = {}
+        self._sent: dict[bytes, tuple[int, Instant]] = {}  # size, and when
         self._confirmed = 0  # greatest size that was answered
         self._ceiling = self._max  # greatest size that may be
         self._hint: int | None = None  # a router's
+        self._doubted: int | None = None  # the size in use, when a router said less
         self._round: tuple[int, ...] = ()  # sizes that are being probed
         self._tries = 0
         self._round_from: Instant | None = None
@@ -138,9 +140,10 @@ class PathMtu:
 
     def handle_answer(self, data: bytes, now: Instant) -> bool:
         """The peer has received the probe with DATA; False: it is none of this path's."""
-        size = self._sent.pop(data, None)
-        if size is None:
+        size, sent_at = self._sent.pop(data, (0, now))
+        if not size:
             return False
+        self._rtt_s = now - sent_at
         confirms = self.state is State.COMPLETE
         if size >= max(self._confirmed, self._base):
             self._confirmed, self._confirmed_at = size, now
@@ -166,7 +169,7 @@ class PathMtu:
             return Step()
         was, lost_since = self._confirmed, self._confirmed_at
         self._restart(State.SEARCHING)
-        self._ceiling, self._hint = was, hint
+        self._ceiling, self._hint, self._doubted = was, hint, was
         self._begin_round((self._base, hint, was), now)
         return Step(lost_since=lost_since)
 
@@ -202,12 +205,14 @@ class PathMtu:
             return Step()
         heard = heard_at is not None and self._round_from is not None and heard_at > self._round_from
         if self._tries < self._policy.mtu_probes:
-            self._at = Instant(now + rto_s * 2**self._tries)
+            wait_s = max(rto_s, 2 * self._rtt_s, self._policy.mtu_wait_s)
+            self._at = Instant(now + wait_s * 2**self._tries)
             self._tries += 1
             # The second time a small one as well: is the peer there at all?
             sizes = [*self._unanswered(), *([self._small] if self._tries == 2 else [])]
-            suspect = self.state is State.COMPLETE and self._tries == 2
-            return Step(tuple(map(self._issue, sizes)), self._confirmed_at if suspect else None)
+            suspect = self.state is State.COMPLETE and self._tries == self._policy.mtu_probes
+            probes = tuple(self._issue(size, now) for size in sizes)
+            return Step(probes, self._confirmed_at if suspect else None)
         if not heard:
             self._give_up(now)
             return Step()
@@ -246,11 +251,11 @@ class PathMtu:
         confirming = self.state is State.COMPLETE
         return [size for size in self._round if confirming or size > self._confirmed]
 
-    def _issue(self, size: int) -> Probe:
+    def _issue(self, size: int, now: Instant) -> Probe:
         if len(self._sent) >= _OUTSTANDING_MAX:
             del self._sent[next(iter(self._sent))]
         data = self._random_bytes(CHALLENGE_SIZE)
-        self._sent[data] = size
+        self._sent[data] = (size, now)
         return Probe(size, data)
 
     def _next_round(self, now: Instant) -> None:
@@ -282,9 +287,10 @@ class PathMtu:
             self._raise_s = self._policy.mtu_raise_s
         else:
             self._put_off(now)
-        if self._hint is not None and self._confirmed > self._hint:
+        if self._confirmed == self._doubted:
             self._deaf_until = Instant(now + self._policy.mtu_deaf_s)
-        self._hint, self.undecided = None, False
+        self._hint = self._doubted = None
+        self.undecided = False
         self.watch_at = Instant(now + self._policy.mtu_confirm_s)
         self._settle(State.COMPLETE)
         self._end_round()
@@ -326,9 +332,9 @@ class PathMtus:
         return found
 
     def size(self, to: Locator, source: str | None) -> int | None:
-        """That of the path, if it is in use."""
+        """That of the path; None while nothing is known of it."""
         found = self._paths.get((to, source))
-        return None if found is None else found.size
+        return None if found is None or found.state is State.BASE else found.size
 
     def to_host(self, host: str) -> list[PathMtu]:
         """Paths to HOST that are in use."""

@@ -265,7 +265,7 @@ class Peer:
 
     @property
     def path_mtu(self) -> int | None:
-        """Bytes of an IP packet that go whole to the peer; None while nothing was sent there."""
+        """Bytes of an IP packet that go whole to the peer; None while nobody has needed to know."""
         to = self.mapping.current
         return None if to is None else self.mtus.size(to, self.source_for(to))
 

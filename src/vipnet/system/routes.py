@@ -7,6 +7,7 @@ the kernel's answer.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
 import struct
@@ -44,6 +45,10 @@ _IFF_UP, _IFA_F_NOPREFIXROUTE = 1, 0x200
 # linux/in.h, linux/in6.h; the socket module has no names for them
 _IP_MTU, _IPV6_MTU = 14, 24
 _DISCARD: Final = 9  # a port is needed, any will do
+
+_SIOCGIFMTU: Final = 0x8921
+_IFREQ_BYTES: Final = 40  # at least, on every platform (netdevice(7))
+_IFREQ_MTU = struct.Struct("=16xi")
 
 _ERROR = struct.Struct("=16xi")  # nlmsghdr, errno negated
 _NLMSG_ERROR: Final = 2
@@ -90,13 +95,30 @@ def remove_unreachable(subnet: IPv4Network) -> None:
 
 def configure_tun(ifname: str, own: Token, subnet: IPv4Network, mtu: int) -> None:
     """Give IFNAME the address OWN and send SUBNET's packets there, from OWN. Raise HostError."""
+    set_mtu(ifname, mtu)
     index = _index(ifname)
-    link = ifinfmsg()
-    link["index"], link["flags"], link["change"] = index, _IFF_UP, _IFF_UP
-    link["attrs"] = [("IFLA_MTU", mtu), ("IFLA_GSO_MAX_SIZE", super_packet_max(mtu))]
-    _request(RTM_NEWLINK, 0, link, f"MTU {mtu} of {ifname}")
     _add_address(index, ifname, own)
     _add_route(index, ifname, subnet, own)
+
+
+def set_mtu(ifname: str, mtu: int) -> None:
+    """Let IFNAME, which is brought up, have packets of MTU bytes. Raise HostError."""
+    link = ifinfmsg()
+    link["index"], link["flags"], link["change"] = _index(ifname), _IFF_UP, _IFF_UP
+    link["attrs"] = [("IFLA_MTU", mtu), ("IFLA_GSO_MAX_SIZE", super_packet_max(mtu))]
+    _request(RTM_NEWLINK, 0, link, f"MTU {mtu} of {ifname}")
+
+
+def link_mtu(index: int) -> int | None:
+    """The MTU of the interface INDEX; None when it is gone."""
+    try:
+        request = socket.if_indextoname(index).encode().ljust(_IFREQ_BYTES, b"\0")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            answer = fcntl.ioctl(sock, _SIOCGIFMTU, request)
+    except OSError:
+        return None
+    (mtu,) = _IFREQ_MTU.unpack_from(answer)
+    return int(mtu)
 
 
 def use_local_token(ifname: str, local: Token, remote: Token) -> None:

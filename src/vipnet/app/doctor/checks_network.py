@@ -8,14 +8,10 @@ from typing import Final
 
 from vipnet.app.doctor.facts import Facts
 from vipnet.app.doctor.verdict import Verdict, fail, ok, skip, warn
-from vipnet.policy import DEFAULT_PORT, DEFAULT_SUBNET
+from vipnet.policy import DEFAULT_PORT, DEFAULT_SUBNET, MTU_BASE
 from vipnet.system.survey.network import Interface
 from vipnet.system.survey.ports import Listener
-from vipnet.wire.datagram import SEAL_OVERHEAD
 
-_UDP_HEADER: Final = 8  # bytes
-_IP_HEADER: Final = {4: 20, 6: 40}
-_TCP_LENGTH: Final = 1  # byte, in front of the kind (wire/tcp.py)
 _STRICT: Final = 1
 # Ports of clients, and of what speaks by multicast: nobody connects to them.
 _NOT_SERVICES: Final = frozenset({68, 546, 5353, 5355})
@@ -113,30 +109,27 @@ def check_interface(facts: Facts) -> Verdict:
 
 
 def check_mtu(facts: Facts) -> Verdict:
-    """A full packet, sealed, should fit into one datagram on every interface that leads outside."""
-    mtu = facts.config.tun.mtu if facts.config else 0
-    real = facts.network.interface(tun_name(facts)) if facts.daemon else None
-    if not mtu:
+    """What tun0 makes is what is configured, and what leads outside carries as much as IPv6 asks of all."""
+    if not facts.config:
         return skip("mtu", "without a configuration there is none")
-    if real is not None and real.mtu != mtu:
+    mtu = facts.config.tun.first_mtu  # auto: or more
+    real = facts.network.interface(tun_name(facts)) if facts.daemon else None
+    if real is not None and (real.mtu < mtu or (real.mtu != mtu and facts.config.tun.mtu != "auto")):
         return warn(
             "mtu",
-            f"{real.name} has MTU {real.mtu}, [tun] mtu is {mtu}",
+            f"{real.name} has MTU {real.mtu}, [tun] mtu is {facts.config.tun.mtu}",
             "Another program changed it; super-packets may be cut badly.",
             f"ip link set {real.name} mtu {mtu}",
         )
-    families = {ip_address(host).version for host in facts.underlay} or {4}
     for interface in outside_interfaces(facts):
-        need = mtu + SEAL_OVERHEAD + _TCP_LENGTH + _UDP_HEADER + max(_IP_HEADER[one] for one in families)
-        if interface.mtu < need:
-            fits = mtu - (need - interface.mtu)
+        if interface.mtu < MTU_BASE:
             return warn(
                 "mtu",
-                f"{interface.name} carries {interface.mtu} bytes, a full packet takes {need}",
-                "Packets are made to fit: TCP is cut smaller, others are fragmented inside. Slower.",
-                f"if this is the network mostly used: set [tun] mtu = {fits}, on the partners too",
+                f"{interface.name} carries {interface.mtu} bytes, less than {MTU_BASE}",
+                "Full packets leave in fragments: slower, and lost where a firewall drops fragments.",
+                f"ip link set {interface.name} mtu {MTU_BASE}, if the link allows that",
             )
-    return ok("mtu", f"{mtu} inside fits the interfaces outside")
+    return ok("mtu", f"{mtu if real is None else real.mtu} inside; narrower paths are found out")
 
 
 def check_rp_filter(facts: Facts) -> Verdict:
