@@ -66,7 +66,7 @@ HEALTHY = Facts(
         default_route=True,
         forwards=False,
     ),
-    underlay=(ADDRESS,),
+    underlay={ADDRESS: "eth0"},
     overlap=None,
     firewall=FirewallFacts(b'{"nftables": []}', (), None, ufw=False),
     names=NamesFacts(

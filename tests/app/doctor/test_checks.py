@@ -129,14 +129,14 @@ RUNNING: list[tuple[dict[str, Any], str, str, str, str]] = [
     ({"files": (FileFacts("/k", "key_file", 0o640, 0),)}, "secrets", "fail", "mode 0640", "chmod 600 /k"),
     ({"files": (FileFacts("/k", "key_file", None, problem="No such file or directory"),)}, "secrets", "fail", "No such file", "vipnet init"),
     ({"files": (FileFacts("/p", "[[peer]] b psk_file", None, problem="No such file or directory"),)}, "secrets", "fail", "psk_file", "mode 0600"),
-    ({"underlay": ()}, "address", "fail", "no interface", "ip addr"),
-    ({"underlay": (), **config(transport=Transport(interfaces=("wlan*",)))}, "address", "fail", "wlan*", "[transport] interfaces"),  # type: ignore[arg-type]
+    ({"underlay": {}}, "address", "fail", "no interface", "ip addr"),
+    ({"underlay": {}, **config(transport=Transport(interfaces=("wlan*",)))}, "address", "fail", "wlan*", "[transport] interfaces"),  # type: ignore[arg-type]
     ({"network__default_route": False}, "default-route", "warn", "none", "ip route add default"),
     ({"overlap": "250.0.0.0/8 dev eth0"}, "subnet", "fail", "overlaps 250.0.0.0/8 dev eth0", "[tun] subnet"),
     ({"network__interfaces": (LO, ETH0)}, "interface", "fail", "tun0 is down or gone", "vipnet up"),
     ({"network__interfaces": (LO, structs.replace(ETH0, mtu=1000), TUN0)}, "mtu", "warn", "eth0 carries 1000 bytes", "ip link set eth0 mtu 1280"),
     ({"network__interfaces": (LO, ETH0, structs.replace(TUN0, mtu=1300))}, "mtu", "warn", "tun0 has MTU 1300", "ip link set tun0 mtu 1420"),
-    ({"network__interfaces": (LO, ETH0, ETH1, TUN0), "underlay": (ADDRESS, "10.1.0.5")}, "rp-filter", "fail", "strict on eth1", "conf.eth1.rp_filter=2"),
+    ({"network__interfaces": (LO, ETH0, ETH1, TUN0), "underlay": {ADDRESS: "eth0", "10.1.0.5": "eth1"}}, "rp-filter", "fail", "strict on eth1", "conf.eth1.rp_filter=2"),
     (nft([OUR_PORT, DROP]), "firewall-udp", "fail", 'chain c: "udp dport 5847 drop"', "nft insert rule inet t c handle 7 udp dport 5847 accept"),
     (nft(policy="drop"), "firewall-udp", "fail", "policy of the chain: drop", "nft insert rule inet t c udp dport 5847 accept"),
     ({**nft(policy="drop"), "firewall__ufw": True}, "firewall", "ok", "kept by ufw", ""),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import socket
 import subprocess
-from ipaddress import IPv4Network
+from collections import Counter
+from contextlib import ExitStack, suppress
+from ipaddress import IPv4Network, ip_network
 from random import Random
 
 import pytest
-from tests.netns import Namespace, namespace
+from tests.netns import namespace
 from tests.support import need_program
 
 from vipnet.app.doctor import nft
@@ -16,7 +18,8 @@ from vipnet.app.doctor.packetfilter import INWARD, Chain, Fate, Match, Packet, R
 
 PORTS = (7000, 7001, 7002, 7003)
 SOURCES = tuple(f"127.0.{number}.1" for number in range(4))
-RULESETS = 40
+SOURCES6 = tuple(f"fd00::{number}:1" for number in range(1, 4))
+HERE, HERE6 = "127.0.0.9", "fd00::9"
 
 MATCHES = (  # at most one of each group in a rule: nft refuses what can never be true
     (
@@ -32,7 +35,11 @@ MATCHES = (  # at most one of each group in a rule: nft refuses what can never b
     ('iifname "lo"', 'iifname "eth*"', 'iifname != "lo"', 'iif "lo"', 'oifname "lo"', 'oifname != "x"'),
     ("ct state new", "ct state established,related", "fib daddr type local"),
 )
-ALONE = ("meta nfproto ipv6", "ip6 saddr ::1", "icmp type echo-request", "ip protocol tcp", "ip protocol udp")
+ALONE = (
+    *("ip6 saddr fd00::2:1", "ip6 saddr != fd00::/64", "ip6 daddr fd00::9", "ip6 nexthdr udp"),
+    *("ip6 saddr fd00::1:0-fd00::2:ffff", "icmpv6 type echo-request", "meta nfproto { ipv4, ipv6 }"),
+    *("meta nfproto ipv6", "ip6 saddr ::1", "icmp type echo-request", "ip protocol tcp", "ip protocol udp"),
+)
 STEPS = (
     "accept",
     "drop",
@@ -42,9 +49,12 @@ STEPS = (
     "counter",
     'log prefix "x" drop',
     "reject",
+    "reject with icmpx type admin-prohibited",
     "jump two",
 )
-MAPS = (
+WHOLE = (
+    "reject with tcp reset",
+    "meta nfproto ipv6 reject",
     "udp dport vmap { 7000 : drop, 7001 : accept, 7002 : jump one }",
     "ct state vmap { established : accept, new : continue, invalid : drop }",
     "ip saddr vmap { 127.0.1.1 : drop, 127.0.2.0/24 : goto two }",
@@ -55,7 +65,7 @@ def random_rules(random: Random, steps: tuple[str, ...]) -> str:
     lines = []
     for _ in range(random.randint(0, 5)):
         if random.random() < 0.2 and steps is STEPS:
-            lines.append(random.choice(MAPS))
+            lines.append(random.choice(WHOLE))
         else:
             kinds = (ALONE,) if random.random() < 0.2 else random.sample(MATCHES, random.randint(0, 2))
             lines.append(" ".join([*map(random.choice, kinds), random.choice(steps)]))
@@ -78,17 +88,18 @@ def random_ruleset(random: Random) -> str:
 
 
 def heard_by_kernel(
-    listeners: dict[int, socket.socket], senders: dict[str, socket.socket]
+    listeners: dict[tuple[str, int], socket.socket], senders: dict[str, socket.socket]
 ) -> set[tuple[str, int]]:
     """What arrives of one datagram of each sender to each port; on the loopback it is there at once."""
-    for sender in senders.values():
+    for source, sender in senders.items():
         for port in PORTS:
-            try:
-                sender.sendto(b"x", ("127.0.0.9", port))
-            except ConnectionRefusedError:  # ICMP of a `reject` for an earlier one
-                sender.sendto(b"x", ("127.0.0.9", port))
+            destination = (HERE6 if ":" in source else HERE, port)
+            with suppress(ConnectionRefusedError, PermissionError):  # ICMP of a `reject` for an earlier one
+                sender.sendto(b"x", destination)
+                continue
+            sender.sendto(b"x", destination)
     found = set()
-    for port, listener in listeners.items():
+    for (_, port), listener in listeners.items():
         while True:
             try:
                 found.add((listener.recvfrom(10)[1][0], port))
@@ -97,43 +108,53 @@ def heard_by_kernel(
     return found
 
 
-def test_the_model_and_the_kernel_agree() -> None:
+@pytest.mark.parametrize("rulesets", [40, pytest.param(2000, marks=pytest.mark.long)])
+def test_the_model_and_the_kernel_agree(rulesets: int) -> None:
     need_program("nft")
 
-    def inside(space: Namespace) -> None:
-        listeners = {port: socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for port in PORTS}
-        senders = {source: socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for source in SOURCES}
-        for port, listener in listeners.items():
-            listener.bind(("127.0.0.9", port))
-            listener.setblocking(False)
-        for source, sender in senders.items():
-            sender.bind((source, 6000))
-        dropped = passed = 0
-        for seed in range(RULESETS):
-            text = random_ruleset(Random(seed))
-            subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True, timeout=20)
-            shown = subprocess.run(
-                ["nft", "-j", "list", "ruleset"], capture_output=True, check=True, timeout=20
-            )
-            chains = nft.chains(shown.stdout)
-            heard = heard_by_kernel(listeners, senders)
-            for source in SOURCES:
+    def inside() -> None:
+        with ExitStack() as stack:
+            listeners: dict[tuple[str, int], socket.socket] = {}
+            senders: dict[str, socket.socket] = {}
+            for here in (HERE, HERE6):
                 for port in PORTS:
-                    packet = Packet(
-                        IPv4Network(source), IPv4Network("127.0.0.9"), "udp", 6000, port, iif="lo"
-                    )
-                    found = fate(chains, packet, INWARD)
-                    expected = "passes" if (source, port) in heard else "dropped"
-                    assert found.outcome == expected, (seed, source, port, str(found.blame), text)
-                    assert (found.blame is None) is (expected == "passes")
-                    dropped += expected == "dropped"
-                    passed += expected == "passes"
-        assert min(dropped, passed) > RULESETS, "a test that sees one answer only sees nothing"
-        for sock in (*listeners.values(), *senders.values()):
-            sock.close()
+                    listeners[here, port] = listener = stack.enter_context(udp_socket(here, port))
+                    listener.setblocking(False)
+            for source in (*SOURCES, *SOURCES6):
+                senders[source] = stack.enter_context(udp_socket(source, 6000))
+            agree(listeners, senders, rulesets)
 
     with namespace() as space:
-        space.call(lambda: inside(space))
+        space.ip("".join(f"addr add {address}/128 dev lo nodad\n" for address in (*SOURCES6, HERE6)))
+        space.call(inside)
+
+
+def udp_socket(host: str, port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind((host, port))
+    return sock
+
+
+def agree(
+    listeners: dict[tuple[str, int], socket.socket], senders: dict[str, socket.socket], rulesets: int
+) -> None:
+    outcomes: Counter[tuple[str, bool]] = Counter()
+    for seed in range(rulesets):
+        text = random_ruleset(Random(seed))
+        subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True, timeout=20)
+        shown = subprocess.run(["nft", "-j", "list", "ruleset"], capture_output=True, check=True, timeout=20)
+        chains = nft.chains(shown.stdout)
+        heard = heard_by_kernel(listeners, senders)
+        for source in senders:
+            here = ip_network(HERE6 if ":" in source else HERE)
+            for port in PORTS:
+                found = fate(chains, Packet(ip_network(source), here, "udp", 6000, port, iif="lo"), INWARD)
+                expected = "passes" if (source, port) in heard else "dropped"
+                assert found.outcome == expected, (seed, source, port, str(found.blame), text)
+                assert (found.blame is None) is (expected == "passes")
+                outcomes[expected, ":" in source] += 1
+    assert len(outcomes) == 4, "a test that sees one answer only sees nothing"
+    assert min(outcomes.values()) > rulesets
 
 
 ANY = Packet(IPv4Network("192.0.2.1"), IPv4Network("192.0.2.2"), "udp", 1, 2, iif="eth0")

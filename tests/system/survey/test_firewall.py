@@ -53,12 +53,12 @@ def test_refusals_and_both_kinds_of_iptables(tmp_path: Path, monkeypatch: pytest
     program(tmp_path / "nft", "#!/bin/sh\necho 'Operation not permitted (you must be root)' >&2; exit 1\n")
     program(tmp_path / "iptables-save", "#!/bin/sh\necho '*filter'\n")
     program(tmp_path / "iptables-legacy-save", "#!/bin/sh\necho '*raw'\n")
-    monkeypatch.setattr(firewall, "_has_legacy_tables", lambda: True)
+    monkeypatch.setattr(firewall, "_has_legacy_tables", lambda kind: kind == "ip")
     found = ask(tmp_path, monkeypatch)
     assert found.nft is None
     assert found.problem == "nft: Operation not permitted (you must be root)"
     assert found.iptables == ("*filter\n", "*raw\n")
-    monkeypatch.setattr(firewall, "_has_legacy_tables", lambda: False)
+    monkeypatch.setattr(firewall, "_has_legacy_tables", lambda kind: False)
     assert ask(tmp_path, monkeypatch).iptables == ("*filter\n",), "asking would load kernel modules"
 
 

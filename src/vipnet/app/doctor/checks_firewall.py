@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv4Network, ip_address
+from ipaddress import IPv4Network, ip_address, ip_network
 from typing import Final, Literal
 
 from vipnet.app.doctor import iptables, nft
 from vipnet.app.doctor.checks_network import (
-    outside_interfaces,
     port_of,
-    some_address,
     subnet_of,
     tun_name,
 )
@@ -23,12 +21,14 @@ from vipnet.app.doctor.packetfilter import (
     Chain,
     Fate,
     Packet,
+    Version,
     fate,
 )
 from vipnet.app.doctor.verdict import Verdict, fail, ok, skip, warn
 from vipnet.system.survey.firewall import FirewallFacts
 
-_SOMEWHERE: Final = IPv4Address("198.51.100.1")  # documentation (RFC 5737): a partner anywhere
+# A partner anywhere: documentation (RFC 5737, RFC 3849).
+_SOMEWHERE: Final = {4: "198.51.100.1", 6: "2001:db8:5847::1"}
 _SOME_PORT: Final = 40_000
 _SSH: Final = 22
 _DNS: Final = 53
@@ -51,12 +51,17 @@ class Filter:
 def chains_of(facts: FirewallFacts) -> tuple[Chain, ...]:
     """Of nft and iptables together, each rule once. Raise ValueError."""
     found = list(nft.chains(facts.nft)) if facts.nft is not None else []
-    for text in facts.iptables:
-        if iptables.is_over_nft(text):
-            # Nft shows these too, but not all that they look at.
-            told = {f"ip {table}" for table in iptables.tables_in(text)}
-            found = [chain for chain in found if chain.table not in told]
-        found += iptables.chains(text)
+    versions: tuple[tuple[Version, tuple[str, ...], str], ...] = (
+        (4, facts.iptables, "ip"),
+        (6, facts.ip6tables, "ip6"),
+    )
+    for version, texts, family in versions:
+        for text in texts:
+            if iptables.is_over_nft(text):
+                # Nft shows these too, but not all that they look at.
+                told = {f"{family} {table}" for table in iptables.tables_in(text)}
+                found = [chain for chain in found if chain.table not in told]
+            found += iptables.chains(text, version)
     return tuple(found)
 
 
@@ -75,11 +80,11 @@ def check_firewall(facts: Facts, rules: Filter) -> Verdict:
 
 def check_udp_in(facts: Facts, rules: Filter) -> Verdict:
     """A partner that comes first, from anywhere, to our UDP port."""
-    own, port = some_address(facts), port_of(facts)
-    if own is None:
-        return skip("firewall-udp", "there is no IPv4 address to reach")
-    for interface in outside_interfaces(facts):
-        packet = _packet(_SOMEWHERE, own, "udp", dport=port, iif=interface.name)
+    port = port_of(facts)
+    if not facts.underlay:
+        return skip("firewall-udp", "there is no address to reach")
+    for own, interface in facts.underlay.items():
+        packet = _packet(_somewhere(own), own, dport=port, iif=interface)
         found = fate(rules.chains, packet, INWARD)
         if found.blame is not None:
             return _blocked(
@@ -93,11 +98,11 @@ def check_udp_in(facts: Facts, rules: Filter) -> Verdict:
 
 
 def check_udp_out(facts: Facts, rules: Filter) -> Verdict:
-    own, port = some_address(facts), port_of(facts)
-    if own is None:
-        return skip("firewall-udp-out", "there is no IPv4 address to send from")
-    for interface in outside_interfaces(facts):
-        packet = _packet(own, _SOMEWHERE, "udp", sport=port, dport=port, oif=interface.name)
+    port = port_of(facts)
+    if not facts.underlay:
+        return skip("firewall-udp-out", "there is no address to send from")
+    for own, interface in facts.underlay.items():
+        packet = _packet(own, _somewhere(own), sport=port, dport=port, oif=interface)
         found = fate(rules.chains, packet, OUTWARD)
         if found.blame is not None:
             return _blocked(
@@ -112,18 +117,22 @@ def check_udp_out(facts: Facts, rules: Filter) -> Verdict:
 
 def check_dns(facts: Facts, rules: Filter) -> Verdict:
     """Questions to the network's resolvers."""
-    own = some_address(facts)
-    servers = [ip_address(server.rpartition(":")[0].strip("[]")) for server in facts.dns.upstreams]
-    asked = [server for server in servers if isinstance(server, IPv4Address) and not server.is_loopback]
-    interfaces = outside_interfaces(facts)
-    if own is None or not asked or not interfaces:
-        return skip("firewall-dns", "no resolver is asked over IPv4")
-    found = fate(rules.chains, _packet(own, asked[0], "udp", dport=_DNS, oif=interfaces[0].name), OUTWARD)
+    servers = [server.rpartition(":")[0].strip("[]") for server in facts.dns.upstreams]
+    asked = [
+        (own, interface, server)
+        for server in servers
+        for own, interface in facts.underlay.items()
+        if ip_address(own).version == ip_address(server).version and not ip_address(server).is_loopback
+    ]
+    if not asked:
+        return skip("firewall-dns", "no resolver outside is asked")
+    own, interface, server = asked[0]
+    found = fate(rules.chains, _packet(own, server, dport=_DNS, oif=interface), OUTWARD)
     if found.blame is not None:
         return _blocked(
             "firewall-dns",
             found,
-            f"questions to {asked[0]} are dropped",
+            f"questions to {server} are dropped",
             "No name is found, and no update of DNS leaves.",
             _insert(found.blame, f"udp dport {_DNS} accept", f"-p udp --dport {_DNS} -j ACCEPT"),
         )
@@ -219,17 +228,20 @@ def check_firewalld(facts: Facts) -> Verdict:
     return ok("firewalld", f"{tun} is in zone {firewalld.tun_zone or firewalld.default_zone}")
 
 
+def _somewhere(own: str) -> str:
+    return _SOMEWHERE[ip_address(own).version]
+
+
 def _packet(
-    source: IPv4Address,
-    destination: IPv4Address,
-    protocol: Protocol,
+    source: str,
+    destination: str,
     *,
     sport: int = _SOME_PORT,
     dport: int | None = None,
     iif: str | None = None,
     oif: str | None = None,
 ) -> Packet:
-    return Packet(IPv4Network(source), IPv4Network(destination), protocol, sport, dport, iif, oif)
+    return Packet(ip_network(source), ip_network(destination), "udp", sport, dport, iif, oif)
 
 
 def _blocked(check: str, found: Fate, what: str, meaning: str, fix: str) -> Verdict:
@@ -262,9 +274,9 @@ def _is_ufw(facts: Facts, blame: Blame) -> bool:
 def _insert(blame: Blame, nft_rule: str, iptables_rule: str, chain: str | None = None) -> str:
     """The command that puts a rule before what drops the packet."""
     if blame.chain.is_iptables:
-        table = blame.chain.table.removeprefix("iptables ")
+        tool, _, table = blame.chain.table.partition(" ")
         option = "" if table == "filter" else f"-t {table} "
-        return f"iptables {option}-I {chain or blame.chain.name} {iptables_rule}"
+        return f"{tool} {option}-I {chain or blame.chain.name} {iptables_rule}"
     handle = "" if blame.rule is None or blame.rule.handle is None else f" handle {blame.rule.handle}"
     return f"nft insert rule {blame.chain.table} {blame.chain.name}{handle} {nft_rule}"
 

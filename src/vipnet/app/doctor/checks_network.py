@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv4Network, ip_address
+from ipaddress import IPv4Network
 from typing import Final
 
 from vipnet.app.doctor.facts import Facts
@@ -33,7 +33,7 @@ def port_of(facts: Facts) -> int:
 
 def outside_interfaces(facts: Facts) -> list[Interface]:
     """Those that lead to other hosts."""
-    return [one for one in facts.network.interfaces if one.address in facts.underlay]
+    return [one for one in facts.network.interfaces if one.name in facts.underlay.values()]
 
 
 def check_address(facts: Facts) -> Verdict:
@@ -222,9 +222,3 @@ def _is_service(one: Listener, own_port: int) -> bool:
 def _who(one: Listener) -> str:
     port = f"{one.port}/udp" if one.protocol == "udp" else f"{one.port}"
     return f"{one.program} ({port})" if one.program else port
-
-
-def some_address(facts: Facts) -> IPv4Address | None:
-    """An IPv4 address of this host that leads outside."""
-    found = [ip_address(host) for host in facts.underlay]
-    return next((one for one in found if isinstance(one, IPv4Address)), None)

@@ -138,7 +138,7 @@ class Facts(Struct, frozen=True):
     daemon         None: none runs
     last_words     of the daemon that ran before, if they were a complaint
     is_root        whether this look could see everything
-    underlay       this host's own addresses, best first
+    underlay       this host's own addresses, best first, and the interface of each
     overlap        a route in the way of the token subnet
     pings          by partner
     """
@@ -152,7 +152,7 @@ class Facts(Struct, frozen=True):
     kernel: KernelFacts
     offloads: OffloadFacts
     network: NetworkFacts
-    underlay: tuple[str, ...]
+    underlay: Mapping[str, str]
     overlap: str | None
     firewall: FirewallFacts
     names: NamesFacts

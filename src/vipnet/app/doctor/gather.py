@@ -40,7 +40,7 @@ async def gather(config_path: Path) -> Facts:
     port = DEFAULT_PORT if config is None else config.transport.port
     net = network.network()
     underlay = await _underlay(config, interface)
-    outside = tuple(one.name for one in net.interfaces if one.address in underlay)
+    outside = tuple(dict.fromkeys(underlay.values()))
     found = _Slow()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(found.look, "firewall", lambda: firewall.firewall(interface, port, outside))
@@ -127,16 +127,16 @@ def _last_words(config: Config | None) -> str | None:
     return lines[-1].removeprefix("vipnet: ") if lines else None
 
 
-async def _underlay(config: Config | None, interface: str) -> tuple[str, ...]:
-    """The addresses that partners would be told; none when the kernel does not say."""
+async def _underlay(config: Config | None, interface: str) -> dict[str, str]:
+    """The addresses that partners would be told, and their interfaces; none when the kernel does not say."""
     only = () if config is None else config.transport.interfaces
     sender, receiver = trio.open_memory_channel[netwatch.Underlay](1)
-    found: tuple[str, ...] = ()
+    found: dict[str, str] = {}
     async with trio.open_nursery() as nursery:
         try:
             await nursery.start(netwatch.watch, sender, frozenset({interface}), only)
             with trio.move_on_after(_UNDERLAY_S):
-                found = tuple(one.host for one in (await receiver.receive()).addresses)
+                found = {one.host: one.interface for one in (await receiver.receive()).addresses}
         except HostError:
             pass
         nursery.cancel_scope.cancel()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
-from ipaddress import IPv4Network
+from ipaddress import ip_network
 from typing import Final, Literal
 
-from vipnet.app.doctor.packetfilter import Chain, Hook, Match, Rule, Step
+from vipnet.app.doctor.packetfilter import Chain, Hook, Match, Rule, Step, Version
 
+TOOLS: Final[dict[Version, str]] = {4: "iptables", 6: "ip6tables"}
 # Built-in chains: their hook, and the priorities of the tables (linux/netfilter_ipv4.h).
 _HOOKS: Final[dict[str, Hook]] = {
     "PREROUTING": "prerouting",
@@ -47,15 +48,18 @@ def tables_in(text: str) -> frozenset[str]:
     return frozenset(re.findall(r"^\*(\S+)", text, re.MULTILINE))
 
 
-def chains(text: str) -> tuple[Chain, ...]:
-    """The chains of what iptables-save printed. Raise ValueError when a rule cannot be read at all."""
+def chains(text: str, version: Version = 4) -> tuple[Chain, ...]:
+    """The chains of what iptables-save, or ip6tables-save, printed.
+
+    Raise ValueError when a rule cannot be read at all.
+    """
     try:
-        return _chains(text)
+        return _chains(text, version)
     except (ValueError, IndexError) as error:
         raise ValueError(f"not what iptables-save prints: {error}") from None
 
 
-def _chains(text: str) -> tuple[Chain, ...]:
+def _chains(text: str, version: Version) -> tuple[Chain, ...]:
     found: dict[tuple[str, str], tuple[Literal["accept", "drop"], list[Rule]]] = {}
     table = ""
     for line in text.splitlines():
@@ -69,13 +73,14 @@ def _chains(text: str) -> tuple[Chain, ...]:
             found.setdefault((table, name), ("accept", []))[1].append(rule)
     return tuple(
         Chain(
-            f"iptables {table}",
+            f"{TOOLS[version]} {table}",
             name,
             tuple(rules),
             _HOOKS.get(name),
             _PRIORITIES[table],
             policy,
             is_iptables=True,
+            version=version,
         )
         for (table, name), (policy, rules) in found.items()
         if table in _PRIORITIES
@@ -121,7 +126,7 @@ def _match(option: str, argument: str, *, negated: bool) -> Match:
     match option:
         case "-s" | "--source" | "-d" | "--destination":
             field = "source" if option in ("-s", "--source") else "destination"
-            networks = [IPv4Network(one, strict=False) for one in argument.split(",")]
+            networks = [ip_network(one, strict=False) for one in argument.split(",")]
             ranges = tuple((int(one.network_address), int(one.broadcast_address)) for one in networks)
             return Match(field, ranges, negated)
         case "-i" | "--in-interface" | "-o" | "--out-interface":

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Network, ip_address
+from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
-from vipnet.app.doctor.packetfilter import Chain, Match, Rule, Step
+from msgspec import structs
+
+from vipnet.app.doctor.packetfilter import Chain, Match, Rule, Step, Version
 
 _HOOKS: Final = frozenset({"ingress", "prerouting", "input", "forward", "output", "postrouting"})
-_FAMILIES: Final = frozenset({"inet", "ip", "netdev"})  # that IPv4 packets of a host come through
+# What a host's packets come through, and of which version they are there; None: both.
+_FAMILIES: Final[dict[str, Version | None]] = {"inet": None, "ip": 4, "ip6": 6, "netdev": None}
+_VERSIONS: Final[dict[str, Version]] = {"ip": 4, "icmp": 4, "ip6": 6, "icmpv6": 6}  # of protocols
 _FIELDS: Final = {
     ("payload", "ip", "saddr"): "source",
     ("payload", "ip", "daddr"): "destination",
     ("payload", "ip", "protocol"): "protocol",
+    ("payload", "ip6", "saddr"): "source",
+    ("payload", "ip6", "daddr"): "destination",
+    ("payload", "ip6", "nexthdr"): "protocol",
     ("meta", "l4proto"): "protocol",
     ("meta", "nfproto"): "nfproto",
     ("meta", "protocol"): "nfproto",
@@ -23,6 +30,11 @@ _FIELDS: Final = {
     ("meta", "oifname"): "oif",
     ("meta", "oif"): "oif",
     ("ct", "state"): "state",
+}
+_ANSWERED: Final[dict[str | None, tuple[Match, ...]]] = {
+    "icmp": (Match("nfproto", ("ipv4",)),),
+    "icmpv6": (Match("nfproto", ("ipv6",)),),
+    "tcp reset": (Match("protocol", ("tcp",)),),
 }
 _IP_FAMILY: Final = {"ip": "ipv4", "ip6": "ipv6"}
 # Statements that decide nothing.
@@ -72,6 +84,7 @@ def _chain(entry: dict[str, Any], rules: dict[tuple[str, str, str], list[Rule]])
         entry.get("prio", 0),
         "drop" if entry.get("policy") == "drop" else "accept",
         entry.get("dev") if isinstance(entry.get("dev"), str) else None,
+        version=_FAMILIES[entry["family"]],
     )
 
 
@@ -90,6 +103,8 @@ def _rule(entry: dict[str, Any], sets: dict[Any, Any]) -> Rule:
             step = Step(kind)
         elif kind == "reject":
             step = Step("drop")
+            # Nft leaves out the condition that the kind of answer implies.
+            matches += _ANSWERED.get((body or {}).get("type"), ())
         elif kind in ("jump", "goto"):
             step = Step(kind, body["target"])
         elif kind == "vmap":
@@ -137,15 +152,26 @@ def _matches(left: Any, right: Any, op: str, place: tuple[str, str], sets: dict[
         if not known and protocol != "th":
             return [Match("protocol", (protocol,)), _UNKNOWN]
         return [*known, _match(_PORTS[body["field"]], right, negated, place, sets)]
-    if kind == "payload" and body.get("protocol") in ("ip6", "icmpv6"):
-        return [Match("nfproto", ("ipv6",))]
-    if kind == "payload" and body.get("protocol") in ("tcp", "udp", "icmp"):
-        return [Match("protocol", (body["protocol"],)), _UNKNOWN]
     if kind == "fib":
         return [_route_match(body, right, negated)]
     path = (kind, body.get("protocol"), body.get("field")) if kind == "payload" else (kind, body.get("key"))
     field = _FIELDS.get(path) if kind in ("payload", "meta", "ct") else None
-    return [_UNKNOWN if field is None else _match(field, right, negated, place, sets)]
+    if field is not None:
+        found = _match(field, right, negated, place, sets)
+        version = _VERSIONS.get(body.get("protocol")) if kind == "payload" else None
+        return [structs.replace(found, version=version)]
+    return [*(_protocol(body) if kind == "payload" else ()), _UNKNOWN]
+
+
+def _protocol(body: dict[str, Any]) -> Iterator[Match]:
+    """What is known of a field that this model does not know: of which protocol it is."""
+    protocol = body.get("protocol")
+    if protocol in _VERSIONS:
+        yield Match("nfproto", (f"ipv{_VERSIONS[protocol]}",))
+    if protocol in ("tcp", "udp", "icmp"):
+        yield Match("protocol", (protocol,))
+    if protocol == "icmpv6":
+        yield Match("protocol", ("ipv6-icmp",))
 
 
 def _route_match(body: dict[str, Any], right: Any, negated: bool) -> Match:  # noqa: ANN401 - JSON
@@ -189,10 +215,10 @@ def _values(right: Any, place: tuple[str, str], sets: dict[Any, Any]) -> Iterato
 
 
 def _range(value: Any) -> tuple[int, int] | None:  # noqa: ANN401 - JSON
-    """The numbers of an address, a network, a port or a range of them; None: neither, or IPv6."""
+    """The numbers of an address, a network, a port or a range of them; None: none of these."""
     try:
         if isinstance(value, dict) and "prefix" in value:
-            network = IPv4Network(f"{value['prefix']['addr']}/{value['prefix']['len']}", strict=False)
+            network = ip_network(f"{value['prefix']['addr']}/{value['prefix']['len']}", strict=False)
             return int(network.network_address), int(network.broadcast_address)
         if isinstance(value, dict) and "range" in value:
             first, last = (_number(end) for end in value["range"])
@@ -203,12 +229,7 @@ def _range(value: Any) -> tuple[int, int] | None:  # noqa: ANN401 - JSON
 
 
 def _number(value: Any) -> int:  # noqa: ANN401 - JSON
-    if isinstance(value, int):
-        return value
-    address = ip_address(value)
-    if not isinstance(address, IPv4Address):
-        raise ValueError("IPv6")
-    return int(address)
+    return value if isinstance(value, int) else int(ip_address(value))
 
 
 def _words(kind: str, body: Any) -> str:  # noqa: ANN401 - JSON

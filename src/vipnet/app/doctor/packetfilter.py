@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Final, Literal
 
 from msgspec import Struct
 
 Hook = Literal["ingress", "prerouting", "input", "forward", "output", "postrouting"]
 Outcome = Literal["passes", "perhaps", "dropped"]
+Network = IPv4Network | IPv6Network
+Version = Literal[4, 6]
 
 INWARD: Final[tuple[Hook, ...]] = ("ingress", "prerouting", "input")
 OUTWARD: Final[tuple[Hook, ...]] = ("output", "postrouting")
@@ -30,14 +32,18 @@ class Packet(Struct, frozen=True):
     state     of its connection (conntrack)
     """
 
-    source: IPv4Network
-    destination: IPv4Network
+    source: Network
+    destination: Network
     protocol: Literal["udp", "tcp", "icmp"]
     sport: int | None = None
     dport: int | None = None
     iif: str | None = None
     oif: str | None = None
     state: Literal["new", "established"] = "new"
+
+    @property
+    def version(self) -> int:
+        return self.source.version
 
 
 class Match(Struct, frozen=True):
@@ -47,14 +53,18 @@ class Match(Struct, frozen=True):
             or "?" for what this model does not know
     values  words, patterns with `*`, or ranges (first, last) of numbers; addresses are numbers
     negated the packet is to have none of them
+    version of IP that it is about, None: both; no other packet has such a field
     """
 
     field: str
     values: tuple[str | tuple[int, int], ...] = ()
     negated: bool = False
+    version: Version | None = None
 
     def holds(self, packet: Packet) -> bool | None:
         """None: perhaps."""
+        if self.version is not None and self.version != packet.version:
+            return False
         found = self._holds(packet)
         return found if found is None or not self.negated else not found
 
@@ -75,7 +85,7 @@ class Match(Struct, frozen=True):
                 word = packet.protocol if self.field == "protocol" else packet.state
                 return word in self._words()
             case "nfproto":
-                return "ipv4" in self._words()
+                return f"ipv{packet.version}" in self._words()
             case "local":
                 return packet.oif is None  # to this host
             case "way back":
@@ -120,7 +130,8 @@ class Rule(Struct, frozen=True):
 class Chain(Struct, frozen=True):
     """A chain; a base chain has a hook.
 
-    table  as its tool names it: "inet filter", or "iptables filter"
+    table    as its tool names it: "inet filter", or "iptables filter"
+    version  of IP that comes through it, None: both
     """
 
     table: str
@@ -131,6 +142,7 @@ class Chain(Struct, frozen=True):
     policy: Literal["accept", "drop"] = "accept"
     device: str | None = None  # of ingress chains
     is_iptables: bool = False
+    version: Version | None = None
 
 
 class Blame(Struct, frozen=True):
@@ -160,7 +172,7 @@ def fate(chains: Sequence[Chain], packet: Packet, hooks: Sequence[Hook]) -> Fate
     doubt: Fate | None = None
     for hook in hooks:
         for base in sorted((c for c in chains if c.hook == hook), key=lambda chain: chain.priority):
-            if base.device is not None and base.device != packet.iif:
+            if base.device not in (None, packet.iif) or base.version not in (None, packet.version):
                 continue
             found = _Walk(chains, packet).through(base)
             if found.outcome == "dropped":

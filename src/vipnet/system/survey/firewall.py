@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import trio
 from msgspec import Struct
@@ -13,7 +13,6 @@ from msgspec import Struct
 _WAIT_S: Final = 10.0
 _SBIN: Final = "/usr/sbin:/sbin"  # not on every user's PATH
 _TEXT_MAX: Final = 1 << 24  # bytes; a longer ruleset is not judged
-_LEGACY_TABLES: Final = Path("/proc/net/ip_tables_names")
 
 
 class Firewalld(Struct, frozen=True):
@@ -35,6 +34,7 @@ class FirewallFacts(Struct, frozen=True):
 
     nft       the ruleset as JSON; None: could not be read
     iptables  what iptables-save prints, one text for each kind of it
+    ip6tables the same for IPv6
     ufw       ufw is installed, and may keep them
     problem   why something could not be read
     """
@@ -44,19 +44,27 @@ class FirewallFacts(Struct, frozen=True):
     firewalld: Firewalld | None
     ufw: bool
     problem: str | None = None
+    ip6tables: tuple[str, ...] = ()
 
 
 async def firewall(tun: str, port: int, interfaces: tuple[str, ...]) -> FirewallFacts:
     """Ask nft, iptables and firewalld, as far as they are there."""
     nft, problem = await _output("nft", "-j", "list", "ruleset")
-    saved = []
-    for program in ("iptables-save", "iptables-legacy-save"):
-        if program == "iptables-legacy-save" and not _has_legacy_tables():
+    firewalld = await _firewalld(tun, port, interfaces)
+    return FirewallFacts(nft, await _saved("ip"), firewalld, _has_ufw(), problem, await _saved("ip6"))
+
+
+async def _saved(kind: Literal["ip", "ip6"]) -> tuple[str, ...]:
+    """The rules of both variants of iptables, each once."""
+    found: list[str] = []
+    for program in (f"{kind}tables-save", f"{kind}tables-legacy-save"):
+        if "legacy" in program and not _has_legacy_tables(kind):
             continue  # asking would load the modules
-        text, _ = await _output(program)
-        if text is not None and text.decode(errors="replace") not in saved:
-            saved.append(text.decode(errors="replace"))
-    return FirewallFacts(nft, tuple(saved), await _firewalld(tun, port, interfaces), _has_ufw(), problem)
+        output, _ = await _output(program)
+        text = None if output is None else output.decode(errors="replace")
+        if text is not None and text not in found:
+            found.append(text)
+    return tuple(found)
 
 
 async def _firewalld(tun: str, port: int, interfaces: tuple[str, ...]) -> Firewalld | None:
@@ -94,9 +102,9 @@ async def _output(program: str, *arguments: str) -> tuple[bytes | None, str | No
     return None, f"{program}: no end after {_WAIT_S:g} s"
 
 
-def _has_legacy_tables() -> bool:
+def _has_legacy_tables(kind: Literal["ip", "ip6"]) -> bool:
     try:
-        return bool(_LEGACY_TABLES.read_text().strip())
+        return bool(Path(f"/proc/net/{kind}_tables_names").read_text().strip())
     except OSError:
         return False
 
