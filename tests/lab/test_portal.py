@@ -35,7 +35,7 @@ def test_a_captive_portal(new_lab: LabFactory, tmp_path: Path) -> None:
     assert told(lab, b) == [f"1 {token}"]
     with name_server(lab) as server:
         server.stop()
-        portal = [sys.executable, _PROGRAM, _SERVER]
+        portal = [sys.executable, "-P", _PROGRAM, _SERVER]
         with program(lab, "r", portal, tmp_path, name="portal") as process:
             wait_until_bound(process, "udp", 53)
             (move,) = lab.move("a")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,35 @@ def test_no_url_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 def test_retry_after(field: str | None, seconds: float) -> None:
     """RFC 9110 section 10.2.3: seconds or a date. NOON is 2027-01-15 08:00:00 UTC."""
     assert retry_after_s(field, NOON) == seconds
+
+
+@pytest.mark.parametrize(
+    ("field", "told"), [("Fri, 15 Jan 2027 08:01:00 GMT", [NOON + 60]), ("soon", []), (None, [])]
+)
+def test_the_time_that_a_provider_has_is_passed_on(field: str | None, told: list[float]) -> None:
+    heard: list[float] = []
+    headers = () if field is None else (("Date", field),)
+
+    async def main() -> None:
+        async with serving(lambda _: Reply(200, "", headers), NAME, told_time=heard.append) as (web, url, _):
+            await web("GET", url)
+
+    trio.run(main)
+    assert heard == told
+
+
+def test_a_certificate_that_begins_in_the_future_is_blamed_on_the_clock() -> None:
+    tomorrow = datetime.now(tz=UTC) + timedelta(days=1)
+
+    async def main() -> None:
+        async with serving(lambda _: Reply(), NAME, valid_from=tomorrow) as (web, url, _):
+            with pytest.raises(PublishError, match="set this host's clock") as caught:
+                await web("GET", url)
+        assert caught.value.clock
+        assert caught.value.unsent
+        assert not caught.value.permanent
+
+    trio.run(main)
 
 
 def test_retry_after_reaches_the_error() -> None:

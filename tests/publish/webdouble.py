@@ -9,6 +9,7 @@ import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
@@ -102,12 +103,17 @@ def authority() -> trustme.CA:
 
 @asynccontextmanager
 async def serving(
-    answer: Callable[[Request], Reply], name: str, *, certified: str = ""
+    answer: Callable[[Request], Reply],
+    name: str,
+    *,
+    certified: str = "",
+    valid_from: datetime | None = None,
+    told_time: Callable[[float], None] = lambda _unix_s: None,
 ) -> AsyncIterator[tuple[HttpClient, str, Double]]:
     """Yield a client, the base URL of NAME, and what is behind it; CERTIFIED: another name's certificate."""
     double = Double(answer)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority().issue_cert(certified or name).configure_cert(context)
+    authority().issue_cert(certified or name, not_before=valid_from).configure_cert(context)
     trusting = ssl.create_default_context()
     authority().configure_trust(trusting)
 
@@ -118,7 +124,8 @@ async def serving(
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(_listen, double, context)
         port = listeners[0].transport_listener.socket.getsockname()[1]
-        yield HttpClient(resolve, SECRET, trusting, now=lambda: NOON), f"https://{name}:{port}", double
+        web = HttpClient(resolve, SECRET, trusting, now=lambda: NOON, told_time=told_time)
+        yield web, f"https://{name}:{port}", double
         nursery.cancel_scope.cancel()
 
 

@@ -30,6 +30,7 @@ import trio
 from msgspec import structs
 
 from vipnet.app import publishers
+from vipnet.app.clock import Clock
 from vipnet.app.config import Config, PeerConfig
 from vipnet.app.control import SOCKET_NAME, serve_control
 from vipnet.app.engine import Engine, now
@@ -79,7 +80,8 @@ class Daemon:
     def __init__(self, config: Config, held: contextlib.ExitStack) -> None:
         self.config = config
         private_key = load_key(config.key_file)
-        make_publisher = publishers.prepare(config)
+        self.clock = Clock()
+        make_publisher = publishers.prepare(config, self.clock.tell)
         listed = tuple(_listed(config))
         blocked = routes.overlapping_route(config.tun.subnet, {config.tun.interface})
         if blocked is not None:
@@ -338,7 +340,7 @@ class Daemon:
             return "detached"
         if self.portal.captive:
             return "captive"
-        if self.publishing.state == "clock":
+        if self.publishing.state == "clock" or self.clock.wrong:
             return "clock"
         published = self.publishing.state == "off" or (self.publishing.state == "ok" and self._in_dns)
         self._was_ready = self._was_ready or (self._resolver_up and published)

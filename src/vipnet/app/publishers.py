@@ -18,11 +18,14 @@ from vipnet.types import parse_name
 if TYPE_CHECKING:
     from vipnet.publish.web import Web
 
+ToldTime = Callable[[float], None]
 Make = Callable[[Lookup], Publisher]
 
 
-def prepare(config: Config) -> Make | None:
+def prepare(config: Config, told_time: ToldTime = lambda _unix_s: None) -> Make | None:
     """Read the provider's secret, and return what makes its publisher; None: nothing is published.
+
+    told_time  told what a provider who has proved who he is takes for the time, seconds since 1970
 
     Raise ConfigError: what cannot be read is said before anything is started.
     """
@@ -33,7 +36,7 @@ def prepare(config: Config) -> Make | None:
         return _rfc2136(config)
     if provider == "hook":
         return _hook(config)
-    return _over_http(config)
+    return _over_http(config, told_time)
 
 
 def _rfc2136(config: Config) -> Make:
@@ -61,7 +64,7 @@ def _hook(config: Config) -> Make:
     return lambda _lookup: Hook(config.publish.command)
 
 
-def _over_http(config: Config) -> Make:
+def _over_http(config: Config, told_time: ToldTime) -> Make:
     publish = config.publish
     assert publish.secret_file is not None  # noqa: S101 - the configuration has been checked
     secret = load_secret(publish.secret_file, "[publish] secret_file")
@@ -74,7 +77,7 @@ def _over_http(config: Config) -> Make:
         async def resolve(host: str) -> tuple[str, ...]:
             return await lookup.addresses(parse_name(host))
 
-        web = HttpClient(resolve, secret, tls)
+        web = HttpClient(resolve, secret, tls, told_time=told_time)
         return _http_publisher(config, web, secret)
 
     return make

@@ -20,12 +20,13 @@ import trio
 
 from vipnet.errors import ConfigError, LookupFailedError, PublishError
 from vipnet.publish.secret import Secret
-from vipnet.publish.web import USER_AGENT, Answer, quoted, retry_after_s
+from vipnet.publish.web import USER_AGENT, Answer, date_s, quoted, retry_after_s
 
 EXCHANGE_S: Final = 10.0
 CONNECT_S: Final = 3.0  # to one address; then the next
 ADDRESSES_MAX: Final = 4
 BODY_MAX: Final = 65_536  # bytes of a response that are read
+_CERT_NOT_YET_VALID: Final = 9  # X509_V_ERR_CERT_NOT_YET_VALID, openssl/x509_vfy.h
 
 # httpx logs whole URLs, and DuckDNS wants its token in the URL.
 for _name in ("httpx", "httpcore"):
@@ -39,6 +40,7 @@ class HttpClient:
     secret   is taken out of everything that a provider answers
     tls      from `trusting`
     now      seconds since 1970
+    told_time  told what the provider takes for the time, seconds since 1970
     """
 
     def __init__(
@@ -48,8 +50,9 @@ class HttpClient:
         tls: ssl.SSLContext,
         *,
         now: Callable[[], float] = time.time,
+        told_time: Callable[[float], None] = lambda _unix_s: None,
     ) -> None:
-        self._resolve, self._secret, self._now = resolve, secret, now
+        self._resolve, self._secret, self._now, self._tell_time = resolve, secret, now, told_time
         self._tls = tls
 
     async def __call__(
@@ -91,6 +94,12 @@ class HttpClient:
             try:
                 return await self._exchange(client, request)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                if _not_yet_valid(error):
+                    raise PublishError(
+                        f"{host} has a certificate that begins in the future: set this host's clock",
+                        clock=True,
+                        unsent=True,
+                    ) from None
                 reason = address + self._words(error)
             except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
                 raise PublishError(f"{host}: the connection failed{self._words(error)}") from None
@@ -109,6 +118,9 @@ class HttpClient:
         finally:
             await response.aclose()
         text = self._secret.hide_in(bytes(body[:BODY_MAX]).decode("utf-8", "replace"))
+        at = date_s(response.headers.get("Date"))
+        if at is not None:
+            self._tell_time(at)
         wait_s = retry_after_s(response.headers.get("Retry-After"), self._now())
         return Answer(response.status_code, text, wait_s)
 
@@ -128,6 +140,16 @@ class HttpClient:
             return await self._resolve(host)
         except LookupFailedError as error:
             raise PublishError(f"{host}: {error}", unsent=True) from None
+
+
+def _not_yet_valid(error: BaseException) -> bool:
+    """Whether a certificate is refused because it is not valid yet: nearly always our clock is behind."""
+    behind: BaseException | None = error
+    while behind is not None:
+        if isinstance(behind, ssl.SSLCertVerificationError):
+            return behind.verify_code == _CERT_NOT_YET_VALID
+        behind = behind.__cause__ or behind.__context__
+    return False
 
 
 def trusting(ca_file: Path | None) -> ssl.SSLContext:

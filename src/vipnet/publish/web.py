@@ -93,11 +93,16 @@ def retry_after_s(value: str | None, now: float) -> float:
     value = value.strip()
     if value.isascii() and value.isdigit():
         return min(float(value[:9]), RETRY_AFTER_MAX_S)
+    at = date_s(value)
+    return 0.0 if at is None else min(max(at - now, 0.0), RETRY_AFTER_MAX_S)
+
+
+def date_s(value: str | None) -> float | None:
+    """Seconds since 1970 of an HTTP date (RFC 9110 section 5.6.7), None for anything else."""
     try:
-        at = parsedate_to_datetime(value).timestamp()
+        return None if value is None else parsedate_to_datetime(value).timestamp()
     except (ValueError, OverflowError):
-        return 0.0
-    return min(max(at - now, 0.0), RETRY_AFTER_MAX_S)
+        return None
 
 
 def parsed(kind: type[T], value: object, provider: str) -> T:
