@@ -55,9 +55,9 @@ RESPONSE = ResponsePayload(
 )
 
 
-def test_d13_a_super_packet_of_two_segments() -> None:
-    packet = tcp(b"abcdefgh", flags=ACK | PSH)
-    assert b"".join(cut_up(packet, 5)) == documented("D13")
+def test_d13_a_super_packet_of_three_segments() -> None:
+    packet = tcp(b"abcdefghijkl", flags=ACK | PSH)
+    assert b"".join(cut_up(packet, 5, 7)) == documented("D13")
     (joined,) = join(cut_up(packet, 5))
     assert joined.data == packet
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from vipnet.errors import WireError
 from vipnet.wire.datagram import KIND_TCP
 from vipnet.wire.offload import Offload, Packet, complete_checksum, sum16
-from vipnet.wire.tcp import TcpCut, TcpRun, complete, cut, plan_cut, trailer_size
+from vipnet.wire.tcp import TcpCut, TcpRun, complete, one_segment, plan_cut, stretches, trailer_size
 
 A, B = bytes([240, 0, 0, 1]), bytes([240, 0, 0, 2])
 FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = (1 << bit for bit in range(8))
@@ -43,11 +43,16 @@ def offload_of(packet: bytes, segment_size: int = 0) -> Offload:
     return Offload((packet[0] & 15) * 4, 16, segment_size)
 
 
-def cut_up(packet: bytes, segment_size: int) -> list[bytes]:
-    """The plaintexts of PACKET's segments, first to last."""
+def cut_up(packet: bytes, segment_size: int, counter: int = 0) -> list[bytes]:
+    """The plaintexts of PACKET's segments, first to last; the first is sealed under COUNTER."""
     how = plan_cut(packet, offload_of(packet, segment_size))
     assert how is not None
-    return [bytes(piece) for piece in cut(Packet(packet).writable(), how)][::-1]
+    pieces = []
+    for stretch in stretches(packet[: how.headers_size], how, counter):
+        for number in range(stretch.first, stretch.first + stretch.count):
+            at = how.headers_size + number * how.segment_size
+            pieces.append(packet[at : at + stretch.size] + stretch.trailer)
+    return pieces
 
 
 def segments_by_kernel_rules(packet: bytes, size: int) -> list[bytes]:
@@ -80,7 +85,7 @@ def segments_by_kernel_rules(packet: bytes, size: int) -> list[bytes]:
     return whole
 
 
-def join(plaintexts: list[bytes]) -> list[Packet]:
+def join(plaintexts: list[bytes], counter: int = 0) -> list[Packet]:
     """What a receiver makes of PLAINTEXTS, the plain way: each in memory of its own."""
     packets: list[Packet] = []
     run: TcpRun | None = None
@@ -91,14 +96,14 @@ def join(plaintexts: list[bytes]) -> list[Packet]:
             memory = memoryview(bytearray(bytes(120) + payloads))
             packets.append(run.finish(memory, 120).kept())
 
-    for plaintext in plaintexts:
+    for number, plaintext in enumerate(plaintexts, counter):
         size = len(plaintext) - trailer_size(plaintext[-2])
         payload, trailer = plaintext[:size], plaintext[size:]
-        if run is not None and run.add(trailer, size):
+        if run is not None and run.add(trailer, size, number):
             payloads += payload
             continue
         finish()
-        run, payloads = TcpRun(trailer, size), payload
+        run, payloads = TcpRun(trailer, size, number), payload
     finish()
     return packets
 
@@ -141,7 +146,7 @@ def test_segments_are_those_the_kernel_would_cut(
     packet = tcp(payload, flags=flags, sequence=sequence)
     plaintexts = cut_up(packet, size)
     oracle = segments_by_kernel_rules(packet, size)
-    alone = [join([plaintext])[0] for plaintext in plaintexts]
+    alone = [join([plaintext], number)[0] for number, plaintext in enumerate(plaintexts)]
     assert [one.data for one in alone] == oracle
     for one in alone:
         assert one.offload is not None
@@ -195,54 +200,78 @@ def test_only_what_goes_on_is_joined(changed: dict[str, int]) -> None:
     first = cut_up(tcp(b"1" * 1100), 1100)
     following = {"sequence": 1101, "identification": 8}
     second = tcp(b"2" * 1100, **{**following, **changed})  # type: ignore[arg-type]
-    assert len(join(first + cut_up(tcp(b"2" * 1100, **following), 1100))) == 1  # type: ignore[arg-type]
-    assert [packet.data for packet in join(first + cut_up(second, 1100))] == [tcp(b"1" * 1100), second]
+    assert len(join(first + cut_up(tcp(b"2" * 1100, **following), 1100, 1))) == 1  # type: ignore[arg-type]
+    assert [packet.data for packet in join(first + cut_up(second, 1100, 1))] == [tcp(b"1" * 1100), second]
 
 
 def test_nothing_comes_after_the_last_segment() -> None:
     short = cut_up(tcp(b"1" * 150), 100)
-    after = cut_up(tcp(b"2" * 50, sequence=151, identification=9), 100)
+    after = cut_up(tcp(b"2" * 50, sequence=151, identification=9), 100, 2)
     assert len(join(short + after)) == 2
     pushed = cut_up(tcp(b"1" * 200, flags=ACK | PSH), 100)
-    after = cut_up(tcp(b"2" * 100, sequence=201, identification=9), 100)
+    after = cut_up(tcp(b"2" * 100, sequence=201, identification=9), 100, 2)
     assert len(join(pushed + after)) == 2
-    longer = cut_up(tcp(b"2" * 150, sequence=101, identification=8), 150)
+    longer = cut_up(tcp(b"2" * 150, sequence=101, identification=8), 150, 1)
     assert len(join(cut_up(tcp(b"1" * 100), 100) + longer)) == 2
 
 
 def test_a_run_never_becomes_longer_than_a_packet_can_be() -> None:
     pieces = []
     for number in range(70):
-        pieces += cut_up(tcp(b"x" * 1000, sequence=1 + number * 1000, identification=7 + number), 1000)
+        pieces += cut_up(
+            tcp(b"x" * 1000, sequence=1 + number * 1000, identification=7 + number), 1000, number
+        )
     packets = join(pieces)
     assert [len(packet.data) for packet in packets] == [65 * 1000 + 40, 5 * 1000 + 40]
 
 
-def test_further_foretells_what_comes() -> None:
-    plaintexts = cut_up(tcp(b"y" * 64_000, flags=ACK | CWR, sequence=2**32 - 1000), 1000)
-    run = TcpRun(plaintexts[0][1000:], 1000)
-    foretold = list(run.further())
-    assert foretold[:62] == [plaintext[1000:] for plaintext in plaintexts[1:63]]
-    assert len(foretold) == (65_535 - 40) // 1000 - 1
-    run.extend(62)
+def test_middle_segments_are_recognised_by_their_trailer() -> None:
+    plaintexts = cut_up(tcp(b"y" * 64_000, flags=ACK | CWR, sequence=2**32 - 1000), 1000, 65_530)
+    run = TcpRun(plaintexts[0][1000:], 1000, 65_530)
+    assert run.room == (65_535 - 40) // 1000 - 1
+    assert run.add(plaintexts[1][1000:], 1000, 65_531)
+    assert {plaintext[1000:] for plaintext in plaintexts[1:63]} == {run.trailer}
+    run.extend(61)
     assert (run.count, run.size) == (63, 63_000)
-    assert run.add(plaintexts[63][1000:], 1000)
+    assert not run.add(run.trailer, 1000, 65_530 + 64), "one is missing before it"
+    assert run.add(plaintexts[63][1000:], 1000, 65_530 + 63)
 
 
-@given(st.binary(min_size=42, max_size=122), st.integers(0, 1500))
+@given(st.integers(0, 62), st.integers(0, 2**40))
+def test_any_segment_can_be_the_first_that_arrives(first: int, counter: int) -> None:
+    packet = tcp(b"y" * 64_000, flags=ACK | CWR, sequence=2**32 - 1000)
+    (joined,) = join(cut_up(packet, 1000, counter)[first:], counter + first)
+    expected = tcp(
+        b"y" * (64_000 - first * 1000),
+        flags=ACK | (0 if first else CWR),
+        sequence=(2**32 - 1000 + first * 1000) % 2**32,
+        identification=7 + first,
+    )
+    assert joined.data == expected
+
+
+@pytest.mark.parametrize("kept", [b"", b"\1\1\1\1"])
+def test_one_segment_is_what_a_cut_would_be(kept: bytes) -> None:
+    packet = tcp(b"payload", options=kept, ip_options=kept)
+    how = plan_cut(packet, offload_of(packet))
+    assert how is not None
+    assert [one_segment(Packet(packet), how, 77)] == cut_up(packet, 0, 77)
+
+
+@given(st.binary(min_size=44, max_size=124), st.integers(0, 1500))
 def test_garbage_raises_only_wire_error(trailer: bytes, size: int) -> None:
     with pytest.raises(WireError):
-        TcpRun(trailer[:-2] + bytes((len(trailer) - 2, KIND_TCP)), size)
+        TcpRun(trailer[:-2] + bytes((len(trailer) - 4, KIND_TCP)), size, 0)
 
 
 @pytest.mark.parametrize("at", [0, 2, 3, 6, 7, 9, 32])
 def test_every_field_that_says_what_it_is_counts(at: int) -> None:
     (plaintext,) = cut_up(tcp(b"payload"), 1000)
     trailer = bytearray(plaintext[7:])
-    TcpRun(bytes(trailer), 7)
+    TcpRun(bytes(trailer), 7, 0)
     trailer[at] ^= 0x21
     with pytest.raises(WireError):
-        TcpRun(bytes(trailer), 7)
+        TcpRun(bytes(trailer), 7, 0)
 
 
 @pytest.mark.parametrize("size", [0, 39, 121, 255])

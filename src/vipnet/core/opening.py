@@ -6,7 +6,7 @@ import struct
 from typing import Final
 
 from vipnet.core.session import Session
-from vipnet.crypto.transport import Out
+from vipnet.crypto.run import Run
 from vipnet.errors import PeerError, ProtocolError, WireError
 from vipnet.policy import CHALLENGE_SIZE
 from vipnet.wire.datagram import (
@@ -108,7 +108,7 @@ class Opener:
         opened.top = max(opened.top, counter)
         opened.count += 1
         opened.size += len(datagram)
-        self._sort(self._buffer[position + size - 1], position, size - 1)
+        self._sort(self._buffer[position + size - 1], position, size - 1, counter)
 
     def _mark(self) -> None:
         """Counters that were opened have been received."""
@@ -119,12 +119,10 @@ class Opener:
     def _follow(self, data: memoryview, stride: int) -> int:
         """Open as many datagrams as go on with the run; their counters are above all others."""
         run = self._run
-        if run is None or not data:
+        if run is None or stride != run.segment_size + len(run.trailer) + HEADER_SIZE + TAG_SIZE:
             return 0
-        raw = self._buffer.obj
-        assert isinstance(raw, bytearray)  # noqa: S101 - as made
-        out = Out(raw, self._buffer, self._position, run.segment_size)
-        count = self._session.open_while(data, stride, self._after, out, run.further())
+        plaintexts = Run(self._buffer, self._position, run.segment_size, run.trailer)
+        count = self._session.open_run(data, stride, self._after, plaintexts, run.room)
         run.extend(count)
         self._after += count
         self.opened.top = self._after - 1
@@ -133,11 +131,11 @@ class Opener:
         self.opened.size += count * stride
         return count
 
-    def _sort(self, kind: int, position: int, size: int) -> None:
+    def _sort(self, kind: int, position: int, size: int, counter: int) -> None:
         """A body of SIZE bytes at POSITION, and its KIND behind it. Raise WireError."""
         buffer = self._buffer
         if kind == KIND_TCP:
-            self._take_segment(position, size + 1)
+            self._take_segment(position, size + 1, counter)
             return
         self._end_run()
         body = buffer[position : position + size]
@@ -156,7 +154,7 @@ class Opener:
         else:
             self.opened.unknown += 1
 
-    def _take_segment(self, position: int, size: int) -> None:
+    def _take_segment(self, position: int, size: int, counter: int) -> None:
         """Payload and trailer, SIZE bytes together, at POSITION: right behind the run, if there is one."""
         buffer = self._buffer
         if size < 2:
@@ -167,7 +165,7 @@ class Opener:
         trailer = bytes(buffer[position + payload_size : position + size])
         run = self._run
         if run is not None:
-            if run.add(trailer, payload_size):
+            if run.add(trailer, payload_size, counter):
                 self._position = position + payload_size
                 if run.closed:
                     self._end_run()
@@ -177,7 +175,7 @@ class Opener:
             moved = self._position
             buffer[moved : moved + payload_size] = buffer[position : position + payload_size]
             position = moved
-        self._run = run = TcpRun(trailer, payload_size)
+        self._run = run = TcpRun(trailer, payload_size, counter)
         self._run_start = position
         self._position = position + payload_size
         if run.closed:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 from typing import Final
 
 from msgspec import Struct
 
 from vipnet.core.session import Session
+from vipnet.crypto.run import Run
 from vipnet.wire import tcp
 from vipnet.wire.datagram import (
     BLOCK_MAX,
@@ -49,7 +49,10 @@ def seal(session: Session, packets: Sequence[Packet]) -> list[Block]:
             plaintexts = []
             _seal_super(session, packet.writable(), how, blocks)
             continue
-        plaintext = _whole(packet) if how is None else _one_segment(packet, how)
+        if how is None:
+            plaintext = _whole(packet)
+        else:
+            plaintext = tcp.one_segment(packet, how, session.sent + len(plaintexts))
         this = len(plaintext)
         if plaintexts and (this > size or len(plaintexts[-1]) < size or len(plaintexts) >= count_max):
             _seal_listed(session, plaintexts, blocks)
@@ -81,24 +84,26 @@ def _seal_listed(session: Session, plaintexts: list[memoryview], blocks: list[Bl
 
 
 def _seal_super(session: Session, room: memoryview, how: tcp.TcpCut, blocks: list[Block]) -> None:
+    """Sealed from the end on: each trailer is written over what has been sealed already."""
     stride = how.plain_size + _GROWTH
     most = min(SEGMENTS_MAX, BLOCK_MAX // stride)
     counter = session.take(how.count)
-    plaintexts = tcp.cut(room, how)
-    place, left = len(blocks), how.count
-    size = how.last_plain_size + _GROWTH
-    while left:
-        # Sealed from the end on, as the segments come; what is full stands in front.
-        count = (left - 1) % most + 1
-        left -= count
-        payload = bytearray((count - 1) * stride + size)
-        session.seal_block(counter + left, islice(plaintexts, count), payload, stride)
-        blocks.insert(place, Block(counter + left, payload, stride))
-        size = stride
-
-
-def _one_segment(packet: Packet, how: tcp.TcpCut) -> memoryview:
-    return next(tcp.cut(packet.writable(), how))
+    stretches = tcp.stretches(room[: how.headers_size], how, counter)
+    place, end, size = len(blocks), how.count, how.last_plain_size + _GROWTH
+    while end:
+        # What is full stands in front.
+        begin = (end - 1) // most * most
+        payload = bytearray((end - 1 - begin) * stride + size)
+        with memoryview(payload) as out:
+            for stretch in reversed(stretches):
+                first, after = max(stretch.first, begin), min(stretch.first + stretch.count, end)
+                if first < after:
+                    there = out[(first - begin) * stride :][: (after - first) * stride]
+                    at = how.headers_size + first * how.segment_size
+                    run = Run(room, at, stretch.size, stretch.trailer)
+                    session.seal_run(counter + first, run, there, min(stride, len(there)))
+        blocks.insert(place, Block(counter + begin, payload, stride))
+        end, size = begin, stride
 
 
 def _whole(packet: Packet) -> memoryview:

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from vipnet.crypto.replay import ReplayWindow
-from vipnet.crypto.transport import Cipher, OpeningKey, Out, SealingKey
+from vipnet.crypto.run import Run
+from vipnet.crypto.transport import Cipher, OpeningKey, SealingKey
 from vipnet.errors import ProtocolError
 from vipnet.policy import OLD_KEY_S, REJECT_AFTER_COUNT, REJECT_AFTER_S, REKEY_AFTER_COUNT, REKEY_AFTER_S
 from vipnet.types import Instant, PublicKey
@@ -108,11 +109,13 @@ class Session:
         """Write the plaintext of DATAGRAM to OUT. Raise CryptoError; the replay window is the caller's."""
         self._opening.open_into(datagram, out)
 
-    def open_while(
-        self, data: memoryview, stride: int, counter: int, out: Out, tails: Iterable[bytes]
-    ) -> int:
-        """OpeningKey.open_while() from COUNTER on; the replay window is the caller's."""
-        return self._opening.open_while(data, stride, (self.local_index, counter), out, tails)
+    def seal_run(self, counter: int, run: Run, out: memoryview, stride: int) -> None:
+        """SealingKey.seal_run() from COUNTER on, which take() gave."""
+        self._sealing.seal_run(self.remote_index, counter, run, out, stride)
+
+    def open_run(self, data: memoryview, stride: int, counter: int, run: Run, at_most: int) -> int:
+        """OpeningKey.open_run() from COUNTER on; the replay window is the caller's."""
+        return self._opening.open_run(data, stride, (self.local_index, counter), run, at_most)
 
     def may_send(self, now: Instant) -> bool:
         return self.confirmed and now - self.begun_at < REJECT_AFTER_S and self.sent < REJECT_AFTER_COUNT

@@ -14,9 +14,9 @@ from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
-from msgspec import Struct
 
 from vipnet.crypto.noise import hkdf
+from vipnet.crypto.run import Run
 from vipnet.errors import CryptoError
 from vipnet.wire.datagram import HEADER_SIZE, SEAL_OVERHEAD, TAG_SIZE
 
@@ -101,6 +101,27 @@ class SealingKey:
             encrypt_into(header, plaintext, None, out[start + HEADER_SIZE : end])
             number, start, end = number - 1, start - stride, start
 
+    def seal_run(self, receiver_index: int, counter: int, run: Run, out: memoryview, stride: int) -> None:
+        """Fill OUT with datagrams of STRIDE bytes, the last first; COUNTER is the first one's.
+
+        Each tail is written over what is behind its plaintext. Raise ValueError when OUT does not fit.
+        """
+        encrypt_into, room, tail, size, tail_size = (
+            self._encrypt_into,
+            run.room,
+            run.tail,
+            run.size,
+            len(run.tail),
+        )
+        number = run.count_in(out, stride)
+        begin, start = run.position + number * size, number * stride
+        for at in range(number - 1, -1, -1):
+            tail_at, end, begin, start = begin, start, begin - size, start - stride
+            room[tail_at : tail_at + tail_size] = tail
+            header, body = _pack_header(receiver_index, counter + at), start + HEADER_SIZE
+            out[start:body] = header
+            encrypt_into(header, room[begin : tail_at + tail_size], None, out[body:end])
+
 
 class OpeningKey:
     """The key of one direction, at the receiver."""
@@ -131,54 +152,33 @@ class OpeningKey:
             out[:] = bytes(len(out))  # the library leaves what nobody has sealed
             raise CryptoError("sealed datagram does not verify") from None
 
-    def open_while(
-        self, data: memoryview, stride: int, header: tuple[int, int], out: Out, tails: Iterable[bytes]
-    ) -> int:
-        """Open datagrams of STRIDE bytes into OUT, over the tail of the one before; return how many.
+    def open_run(self, data: memoryview, stride: int, header: tuple[int, int], run: Run, at_most: int) -> int:
+        """Open datagrams of STRIDE bytes into RUN, each over the tail of the one before; return how many.
 
-        header  receiver index and counter that the first must have; the counters of the others follow
-        tails   what the plaintexts must end in: the first that does not is not taken
+        header   receiver index and counter of the first; the counters of the others follow
+        at_most  how many there may be
 
-        What is not taken may verify or not: open it by itself to know.
+        The first that is not under its counter or does not end in the tail is not taken: open it
+        by itself to know what it is. Raise ValueError when RUN has no room for them.
         """
-        index, counter = header
-        decrypt_into, view, raw, position, step = (
-            self._decrypt_into,
-            out.view,
-            out.raw,
-            out.position,
-            out.step,
-        )
-        size = stride - HEADER_SIZE - TAG_SIZE
-        begin, opened = 0, 0
-        whole = len(data) // stride
+        decrypt_into, (index, counter) = self._decrypt_into, header
+        room, raw, tail, step, position = run.room, run.raw, run.tail, run.size, run.position
+        number, size = run.count_of(data, stride, at_most), stride - HEADER_SIZE - TAG_SIZE
+        start = at = 0
         try:
-            for tail in tails:
-                nonce = _pack_header(index, counter + opened)
-                if opened == whole or data[begin : begin + HEADER_SIZE] != nonce:
-                    break
-                end = position + size
-                decrypt_into(nonce, data[begin + HEADER_SIZE : begin + stride], None, view[position:end])
+            for at in range(number):
+                nonce, body, end = _pack_header(index, counter + at), start + HEADER_SIZE, position + size
+                if data[start:body] != nonce:
+                    return at
+                decrypt_into(nonce, data[body : start + stride], None, room[position:end])
+                if not raw.endswith(tail, position, end):
+                    return at
+                start += stride
                 position += step
-                if raw[position:end] != tail:
-                    break
-                begin += stride
-                opened += 1
         except InvalidTag:
-            view[position : position + size] = bytes(size)  # the library leaves what nobody has sealed
-        return opened
-
-
-class Out(Struct, frozen=True, gc=False):
-    """Where open_while() puts plaintexts: the first at `position` of `raw`, each further one `step` behind.
-
-    view  of all of raw
-    """
-
-    raw: bytearray
-    view: memoryview
-    position: int
-    step: int
+            room[position : position + size] = bytes(size)  # the library leaves what nobody has sealed
+            return at
+        return number
 
 
 def _aead(key: bytes, cipher: Cipher) -> AESGCM | ChaCha20Poly1305:

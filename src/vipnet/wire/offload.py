@@ -17,7 +17,7 @@ from vipnet.wire.datagram import BLOCK_MAX, SEAL_OVERHEAD, SEGMENTS_MAX
 from vipnet.wire.inner import PROTOCOL_TCP, PROTOCOL_UDP, is_fragment
 
 PACKET_MAX: Final = 65_535  # bytes; what an IPv4 length field can say
-TRAILER_MAX: Final = 122  # bytes: two headers of 60, their length, the kind
+TRAILER_MAX: Final = 124  # bytes: two headers of 60, a counter, their length, the kind
 
 # Where the checksum stands in the transport header (RFC 9293 section 3.1, RFC 768).
 CHECKSUM_FIELD: Final = {PROTOCOL_TCP: 16, PROTOCOL_UDP: 6}
@@ -75,7 +75,7 @@ def super_packet_max(mtu: int) -> int:
     Without it the largest would be one full send and one small rest. The kernel takes room for
     link headers off (tcp_tso_autosize: 320 bytes and one), and rounds down to whole segments.
     """
-    segments = min(SEGMENTS_MAX, BLOCK_MAX // (mtu + SEAL_OVERHEAD + 1))
+    segments = min(SEGMENTS_MAX, BLOCK_MAX // (mtu + SEAL_OVERHEAD + 3))
     return min(PACKET_MAX, max(segments * (mtu - _HEADERS_MIN), 0) + _LINK_ROOM)
 
 

@@ -1,9 +1,11 @@
 """TCP in the tunnel: super-packets cut into segments to be sealed, and put together again.
 
-    payload | IPv4 header | TCP header | length of both headers u8 | kind u8
+    payload | IPv4 header | TCP header | counter u16 | length of both headers u8 | kind u8
 
 The headers are a trailer, so that a super-packet is sealed out of its own memory: each
 segment's trailer is written over the payload behind it, which has been sealed before.
+Segments in the middle have the same trailer: it holds the headers of the first of them and
+the low bits of its counter, and each one's own counter says how far behind it is.
 The receiver opens one segment behind the other, each over the last one's trailer, and
 the payloads abut. The length is there because payload could forge a header: where one
 begins must never be guessed.
@@ -25,7 +27,7 @@ from vipnet.wire.offload import CHECKSUM_FIELD, PACKET_MAX, Offload, Packet, com
 HEADERS_MIN: Final = 40  # bytes: IPv4 and TCP without options
 HEADERS_MAX: Final = 120
 _TCP_MIN: Final = 20
-_TAIL: Final = 2  # bytes: length, kind
+_TAIL: Final = 4  # bytes: counter, length, kind
 
 _LENGTH_AT, _ID_AT, _IP_SUM_AT = 2, 4, 10  # in the IPv4 header
 _SEQUENCE_AT, _OFFSET_AT, _FLAGS_AT, _SUM_AT = 4, 12, 13, 16  # in the TCP header
@@ -33,6 +35,9 @@ _FIN, _PSH, _ACK, _ECE, _CWR = 0x01, 0x08, 0x10, 0x40, 0x80
 _JOINABLE: Final = _FIN | _PSH | _ACK | _ECE | _CWR  # no SYN, RST, URG
 
 _u16, _u32 = struct.Struct("!H"), struct.Struct("!I")
+_tail = struct.Struct("!HBB")
+_pack_tail, _pack_tail_into = _tail.pack, _tail.pack_into
+_NO_SUM: Final = bytes(2)
 
 
 class TcpCut(Struct, frozen=True, gc=False):
@@ -97,35 +102,67 @@ def recut(packet: Packet, size_max: int) -> Packet | None:
     return Packet(packet.data, smaller, packet.room)
 
 
-class _Headers:
-    """Headers as they stand in trailers: of all that changes from segment to segment only those fields.
+class Stretch(Struct, frozen=True, gc=False):
+    """`count` segments from number `first` on, `size` bytes of payload each, that have the same trailer."""
 
-    Both checksums are 0: the receiver computes what the kernel wants to see.
+    first: int
+    count: int
+    size: int
+    trailer: bytes
+
+
+def stretches(headers: bytes | memoryview, how: TcpCut, counter: int) -> list[Stretch]:
+    """The segments that HOW cuts, first to last, as they are sealed under COUNTER and those behind it.
+
+    PSH and FIN go with the last segment only, CWR with the first (RFC 3168 section 6.1.2).
     """
+    of_all, size, last = _Headers(headers), how.segment_size, how.count - 1
+    flags = of_all.flags
+
+    def stretch(first: int, count: int, size: int, flags: int) -> Stretch:
+        identification, sequence = of_all.id + first, of_all.sequence + first * how.segment_size
+        trailer = of_all.trailer(size, flags, identification, sequence, counter + first)
+        return Stretch(first, count, size, trailer)
+
+    if not last:
+        return [stretch(0, 1, how.last_size, flags)]
+    cut: list[Stretch] = []
+    if flags & _CWR:
+        cut.append(stretch(0, 1, size, flags & ~(_FIN | _PSH)))
+    if last > len(cut):
+        cut.append(stretch(len(cut), last - len(cut), size, flags & ~(_FIN | _PSH | _CWR)))
+    cut.append(stretch(last, 1, how.last_size, flags & ~_CWR))
+    return cut
+
+
+def one_segment(packet: Packet, how: TcpCut, counter: int) -> memoryview:
+    """The plaintext of PACKET, which is a single segment, as it is sealed under COUNTER."""
+    room, size, headers_size = packet.writable(), len(packet.data), how.headers_size
+    trailer = room[size : size + headers_size + _TAIL]
+    trailer[:headers_size] = room[:headers_size]
+    trailer[_IP_SUM_AT : _IP_SUM_AT + 2] = _NO_SUM
+    sum_at = (room[0] & 0x0F) * 4 + _SUM_AT
+    trailer[sum_at : sum_at + 2] = _NO_SUM
+    _pack_tail_into(trailer, headers_size, counter & 0xFFFF, headers_size, KIND_TCP)
+    return room[headers_size : size + headers_size + _TAIL]
+
+
+class _Headers:
+    """IPv4 and TCP header, of which only the fields that differ from segment to segment change."""
 
     def __init__(self, headers: bytes | memoryview) -> None:
-        self.ip_size = (headers[0] & 0x0F) * 4
+        self.size, self.ip_size = len(headers), (headers[0] & 0x0F) * 4
         self._bytes = bytearray(headers)
         self._bytes[_IP_SUM_AT : _IP_SUM_AT + 2] = bytes(2)
         self._bytes[self.ip_size + _SUM_AT : self.ip_size + _SUM_AT + 2] = bytes(2)
         (self.id,) = _u16.unpack_from(headers, _ID_AT)
         (self.sequence,) = _u32.unpack_from(headers, self.ip_size + _SEQUENCE_AT)
         self.flags = headers[self.ip_size + _FLAGS_AT]
-        # up to the length | id | up to the sequence number | it | the rest, and the tail
-        self.size = len(headers)
-        rest = self.size - self.ip_size - _SEQUENCE_AT - 4 + _TAIL
-        self.packed = struct.Struct(f"!{_ID_AT}sH{self.ip_size - 2}sI{rest}s")
 
-    def parts(self, size: int, flags: int) -> tuple[bytes, bytes, bytes]:
-        """What does not change while SIZE, the payload, and FLAGS are the same."""
-        headers, sequence_at = self._bytes, self.ip_size + _SEQUENCE_AT
-        _u16.pack_into(headers, _LENGTH_AT, self.size + size)
-        headers[self.ip_size + _FLAGS_AT] = flags
-        tail = bytes((self.size, KIND_TCP))
-        return (
-            bytes(headers[:_ID_AT]),
-            bytes(headers[_ID_AT + 2 : sequence_at]),
-            bytes(headers[sequence_at + 4 :]) + tail,
+    def trailer(self, size: int, flags: int, identification: int, sequence: int, counter: int) -> bytes:
+        """What stands behind SIZE bytes of payload; both checksums are 0."""
+        return bytes(self._with(size, flags, identification, sequence)) + _pack_tail(
+            counter & 0xFFFF, self.size, KIND_TCP
         )
 
     def whole(self, size: int, flags: int, number: int = 0, at: int = 0) -> bytes:
@@ -133,105 +170,96 @@ class _Headers:
 
         number, at  which segment it is, and where its payload begins in that of all
         """
-        headers, ip_size = bytearray(self._bytes), self.ip_size
-        _u16.pack_into(headers, _LENGTH_AT, self.size + size)
-        _u16.pack_into(headers, _ID_AT, (self.id + number) & 0xFFFF)
-        _u32.pack_into(headers, ip_size + _SEQUENCE_AT, (self.sequence + at) & 0xFFFFFFFF)
-        headers[ip_size + _FLAGS_AT] = flags
+        headers, ip_size = self._with(size, flags, self.id + number, self.sequence + at), self.ip_size
         _u16.pack_into(headers, _IP_SUM_AT, ~sum16(headers[:ip_size]) & 0xFFFF)
         begun = sum16(headers[12:20], PROTOCOL_TCP + self.size - ip_size + size)
         _u16.pack_into(headers, ip_size + _SUM_AT, begun)
         return bytes(headers)
 
-
-def cut(room: memoryview, how: TcpCut) -> Iterator[memoryview]:
-    """The segments' plaintexts, the *last first*, each valid until the next.
-
-    ROOM holds the packet and TRAILER_MAX bytes more; it is overwritten.
-    PSH and FIN go with the last segment only, CWR with the first (RFC 3168 section 6.1.2).
-    """
-    headers = _Headers(room[: how.headers_size])
-    last, size, flags = how.count - 1, how.segment_size, headers.flags
-    pack_into, base_id, base_sequence = headers.packed.pack_into, headers.id, headers.sequence
-    trailer_size = how.headers_size + _TAIL
-    end = how.headers_size + last * size + how.last_size
-    start = end - how.last_size
-    before, between, behind = headers.parts(how.last_size, flags & ~_CWR if last else flags)
-    for number in range(last, -1, -1):
-        if number == last - 1:
-            before, between, behind = headers.parts(size, flags & ~(_FIN | _PSH | _CWR))
-        if number == 0 < last:
-            before, between, behind = headers.parts(size, flags & ~(_FIN | _PSH))
-        sequence = (base_sequence + number * size) & 0xFFFFFFFF
-        pack_into(room, end, before, (base_id + number) & 0xFFFF, between, sequence, behind)
-        yield room[start : end + trailer_size]
-        start, end = start - size, start
+    def _with(self, size: int, flags: int, identification: int, sequence: int) -> bytearray:
+        headers, ip_size = bytearray(self._bytes), self.ip_size
+        _u16.pack_into(headers, _LENGTH_AT, self.size + size)
+        _u16.pack_into(headers, _ID_AT, identification & 0xFFFF)
+        _u32.pack_into(headers, ip_size + _SEQUENCE_AT, sequence & 0xFFFFFFFF)
+        headers[ip_size + _FLAGS_AT] = flags
+        return headers
 
 
 class TcpRun:
     """Segments that were opened one behind the other, while each goes on where the last ended.
 
-    trailer  of the first segment: headers, length, kind
+    trailer  of the first segment
+    counter  under which it was sealed
 
     Raise WireError when the trailer does not hold the headers of one such TCP segment.
     """
 
-    __slots__ = ("_headers", "_last_flags", "_next", "closed", "count", "segment_size", "size")
+    __slots__ = (
+        "_headers",
+        "_last_flags",
+        "_next_counter",
+        "closed",
+        "count",
+        "segment_size",
+        "size",
+        "trailer",
+    )
 
-    def __init__(self, trailer: bytes, payload_size: int) -> None:
+    def __init__(self, trailer: bytes, payload_size: int, counter: int) -> None:
         _check(trailer, payload_size)
         self._headers = headers = _Headers(trailer[:-_TAIL])
+        # The trailer may be that of a segment before this one.
+        ahead = _ahead(trailer, counter)
+        headers.id += ahead
+        headers.sequence += ahead * payload_size
         self.segment_size = self.size = payload_size  # bytes of payload: of the first, of all
         self.count = 1
+        self.trailer = trailer  # that the next segment has, unless it is the last
+        self._next_counter = counter + 1
         self._last_flags = headers.flags
-        # What every further segment but the last looks like, except for its numbers.
-        self._next = headers.parts(payload_size, headers.flags & ~_CWR)
         self.closed = not payload_size or bool(headers.flags & ~(_ACK | _ECE | _CWR))
 
-    def add(self, trailer: bytes, payload_size: int) -> bool:
+    def add(self, trailer: bytes, payload_size: int, counter: int) -> bool:
         """Whether the segment with this TRAILER goes on where the last one ended; if so it is taken in."""
-        if self.closed:
+        if self.closed or self._headers.size + self.size + payload_size > PACKET_MAX:
             return False
-        headers, count = self._headers, self.count
-        before, between, behind = self._next
-        sequence = (headers.sequence + self.size) & 0xFFFFFFFF
-        identification = (headers.id + count) & 0xFFFF
-        size = self.size + payload_size
-        if trailer != headers.packed.pack(before, identification, between, sequence, behind) or (
-            payload_size != self.segment_size
-        ):
-            if not 0 < payload_size <= self.segment_size or len(trailer) != headers.size + _TAIL:
-                return False
-            flags = trailer[headers.ip_size + _FLAGS_AT]
-            if flags & ~(_FIN | _PSH) != headers.flags & ~_CWR:
-                return False
-            before, between, behind = headers.parts(payload_size, flags)
-            if trailer != headers.packed.pack(before, identification, between, sequence, behind):
-                return False
-            if headers.size + size > PACKET_MAX:
-                return False
-            self._last_flags, self.closed = flags, True
-        elif headers.size + size > PACKET_MAX:
+        alike = trailer == self.trailer and payload_size == self.segment_size
+        if not (alike and counter == self._next_counter) and not self._turn(trailer, payload_size, counter):
             return False
-        self.size, self.count = size, count + 1
+        self.size += payload_size
+        self.count += 1
+        self._next_counter = counter + 1
         return True
 
-    def further(self) -> Iterator[bytes]:
-        """Trailers of the segments that would come next, but for a last one: extend() by those that did."""
+    def _turn(self, trailer: bytes, payload_size: int, counter: int) -> bool:
+        """Whether a segment with a TRAILER of its own goes on: the last one, or one of another stretch."""
+        headers = self._headers
+        if not 0 < payload_size <= self.segment_size or len(trailer) != headers.size + _TAIL:
+            return False
+        flags = trailer[headers.ip_size + _FLAGS_AT]
+        if flags & ~(_FIN | _PSH) != headers.flags & ~_CWR:
+            return False
+        ahead = _ahead(trailer, counter)
+        identification = headers.id + self.count - ahead
+        sequence = headers.sequence + self.size - ahead * payload_size
+        if trailer != headers.trailer(payload_size, flags, identification, sequence, counter - ahead):
+            return False
+        self.trailer, self._last_flags = trailer, flags
+        self.closed = payload_size < self.segment_size or bool(flags & (_FIN | _PSH))
+        return True
+
+    @property
+    def room(self) -> int:
+        """How many more whole segments there may be."""
         if self.closed:
-            return
-        headers, (before, between, behind) = self._headers, self._next
-        pack, step = headers.packed.pack, self.segment_size
-        identification, sequence = headers.id + self.count, headers.sequence + self.size
-        for _ in range((PACKET_MAX - headers.size - self.size) // step):
-            yield pack(before, identification & 0xFFFF, between, sequence & 0xFFFFFFFF, behind)
-            identification += 1
-            sequence += step
+            return 0
+        return (PACKET_MAX - self._headers.size - self.size) // self.segment_size
 
     def extend(self, count: int) -> None:
-        """Take in COUNT segments that further() foretold."""
+        """Take in COUNT whole segments with the same trailer under the next counters."""
         self.count += count
         self.size += count * self.segment_size
+        self._next_counter += count
 
     def finish(self, buffer: memoryview, start: int) -> Packet:
         """Write the headers in front of the payloads, which begin at START; at least HEADERS_MAX are free."""
@@ -240,6 +268,13 @@ class TcpRun:
         buffer[first:start] = headers.whole(self.size, headers.flags | self._last_flags)
         segment_size = self.segment_size if self.count > 1 else 0
         return Packet(buffer[first:end], Offload(headers.ip_size, _SUM_AT, segment_size))
+
+
+def _ahead(trailer: bytes, counter: int) -> int:
+    """How many segments lie between that with TRAILER's headers and the one of COUNTER."""
+    of_headers: int
+    (of_headers,) = _u16.unpack_from(trailer, len(trailer) - _TAIL)
+    return (counter - of_headers) & 0xFFFF
 
 
 def first_segment(packet: Packet) -> Packet:
