@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # as a program, too, this is
 from bench.environment import environment
 from bench.paper.aside import ASIDES
 from bench.paper.bed import Bed, make_bed
-from bench.paper.cells import Cell, Kernel, Part, plan
+from bench.paper.cells import PARTS, Cell, Kernel, Part, plan
 from bench.paper.document import Document, Settings, agreement, read
 from bench.paper.report import write_report
 from bench.paper.trial import measure
@@ -43,7 +43,7 @@ RUNS: Final = 10
 BED_S: Final = 6.0  # to build a lab and take it down
 QUICK_PARTS: Final[tuple[Part, ...]] = ("2a", "2b", "3", "4")
 QUICK_LANES: Final = 2
-PARTS: Final[tuple[Part, ...]] = get_args(Part)
+
 DOCUMENT: Final = "figures.json"
 
 

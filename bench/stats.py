@@ -99,6 +99,8 @@ def straight_line(xs: Sequence[float], ys: Sequence[float]) -> Line:
     """Raise ValueError when there are not two different xs."""
     if len(set(xs)) < 2:
         raise ValueError("a line needs two different places")
+    if len(set(ys)) == 1:
+        return Line(0.0, ys[0], 1.0)  # all of no variance
     found = linregress(xs, ys)
     return Line(float(found.slope), float(found.intercept), float(found.rvalue) ** 2)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from msgspec import Struct
 
@@ -14,6 +14,7 @@ Profile = Literal["paper", "default"]
 Kernel = Literal["today", "2001"]
 Part = Literal["2a", "2b", "3", "4", "sleep", "kernel", "rtt", "hints"]
 
+PARTS: Final[tuple[Part, ...]] = get_args(Part)
 PROFILES: Final[tuple[Profile, Profile]] = ("paper", "default")
 UDP, TCP = (Flow.UDP_A_B,), (Flow.TCP_A_B,)
 LATENCY_STEP_S: Final = 0.25  # coarser, and TCP's stairs cannot be seen
@@ -65,7 +66,7 @@ class Cell(Struct, frozen=True, kw_only=True):
 
     @property
     def expected_s(self) -> float:
-        return TRIAL_S + (1 if len(self.movers) == 2 else 0) * 0.4 + 1.7 * self.dns_ms / 1000
+        return TRIAL_S + (1 if len(self.movers) == 2 else 0) * 0.4 + 2.0 * self.dns_ms / 1000
 
 
 def plan(parts: Sequence[Part], *, quick: bool, kernel: Kernel) -> list[Cell]:

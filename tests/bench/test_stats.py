@@ -10,7 +10,7 @@ from tests.support import need_module
 
 need_module("scipy")
 
-from bench.stats import shown, straight_line, summarise  # noqa: E402 - scipy has to be there
+from bench.stats import Line, shown, straight_line, summarise  # noqa: E402 - scipy has to be there
 
 
 def test_a_median_with_its_interval() -> None:
@@ -74,6 +74,7 @@ def test_a_line() -> None:
     assert (found.slope, found.intercept) == pytest.approx((1000, 500))
     assert found.r_squared == pytest.approx(1)
     assert straight_line([0, 1, 2, 3], [0, 0, 9, 0]).r_squared < 0.5
+    assert straight_line([0, 1, 2], [7, 7, 7]) == Line(0, 7, 1)
     with pytest.raises(ValueError, match="two different"):
         straight_line([1, 1], [2, 3])
 
