@@ -161,7 +161,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("figures: interrupted; the report has what was measured", file=sys.stderr)
     finally:
-        document.keep_typical_traces()
+        document.sum_up()
         document.write(out / DOCUMENT)
         write_report(document, out)
     print(f"{out / 'report.html'}\n{out / 'report.md'}")

@@ -5,7 +5,7 @@
 A quoted number is followed by a comment, which no reader of the rendered page sees, that says
 where it stands:
 
-    a switch of 545 ms<!-- figures.json: summaries 3/paper/ab/udp udp median -->
+    a switch of 545 ms<!-- paper/figures.json: summaries 3/paper/ab/udp udp median -->
     33,700 a second<!-- zone.json: queries_per_s -->
     38 ms<!-- telling.json: one_sided partners=1000 hint_cpu_s *1000 -->
 
@@ -29,9 +29,10 @@ RESULTS: Final = ROOT / "bench/results"
 DIGITS: Final = 2  # that a rounded number keeps
 
 _QUOTED: Final = re.compile(
-    r"(?P<number>\d[\d,]*(?:\.\d+)?)(?P<unit>[^\d<\n]{0,40})<!-- (?P<file>[\w-]+\.json): (?P<path>[^>]+?) -->"
+    r"(?P<number>\d[\d,]*(?:\.\d+)?)(?:[^\d<\n]{0,40})"
+    r"<!-- (?P<file>[\w/-]+\.json): (?P<path>[^>]+?) -->"
 )
-_TAG: Final = re.compile(r"<!-- [\w-]+\.json: ")
+_TAG: Final = re.compile(r"<!-- [\w/-]+\.json: ")
 
 
 class Quotation(Struct, frozen=True):

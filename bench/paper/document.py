@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import msgspec
 from bench.environment import Environment
-from bench.paper.cells import Cell
+from bench.paper.cells import PROFILES, Cell
 from bench.paper.trial import Trace, Trial
-from bench.stats import Summary, summarise
+from bench.stats import Line, Summary, straight_line, summarise
 from msgspec import Struct, field
 
 
@@ -25,7 +27,13 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 class Document(Struct, kw_only=True):
-    """`asides` hold what is no move (module aside), by name; `failed` why something is missing."""
+    """What was measured.
+
+    asides     what is no move (module aside), by name
+    failed     why something is missing
+    summaries  switches and floors in ms, by cell and stream; made at the end, for who quotes them
+    lines      Figure 4's of UDP, by profile; in seconds
+    """
 
     environment: Environment
     settings: Settings
@@ -34,6 +42,8 @@ class Document(Struct, kw_only=True):
     traces: list[Trace] = field(default_factory=list)
     asides: dict[str, dict[str, Any]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    summaries: dict[str, dict[str, Summary]] = field(default_factory=dict)
+    lines: dict[str, Line] = field(default_factory=dict)
     schema: int = 1
 
     def of(self, cell: Cell | str) -> list[Trial]:
@@ -58,6 +68,33 @@ class Document(Struct, kw_only=True):
     def floor(self, cell: Cell | str) -> Summary:
         return summarise(trial.floor_ms for trial in self.of(cell))
 
+    def dns_s(self, cell: Cell) -> float:
+        """What questions about the partner took, on the wire; where none was asked, one right before."""
+        if cell.bed.sleepy:  # on the wire there is nothing to see
+            return cell.dns_ms / 1000
+        trials = self.of(cell)
+        times = [one for trial in trials for one in trial.answer_ms.values() if one is not None]
+        times = times or [trial.asked_ms for trial in trials if trial.asked_ms is not None]
+        return median(times) / 1000 if times else cell.dns_ms / 1000
+
+    def rtt_ms(self, cell: Cell) -> float:
+        """Between a and b, outside vipnet."""
+        return float(median(trial.rtt_ms for trial in self.of(cell)))
+
+    def step_name(self, cell: Cell) -> str | None:
+        """What ended TCP's silence in most runs."""
+        names = Counter(trial.story.came_by for trial in self.of(cell) if trial.story is not None)
+        return names.most_common(1)[0][0] if names else None
+
+    def udp_line(self, profile: str) -> Line | None:
+        """Of Figure 4: switch against DNS latency, both in seconds. None: too few latencies."""
+        cells = [cell for cell in self.cells_of("4", profile) if self.udp(cell).median is not None]
+        if len(cells) < 2:
+            return None
+        return straight_line(
+            [self.dns_s(cell) for cell in cells], [(self.udp(cell).median or 0) / 1000 for cell in cells]
+        )
+
     def typical_trace(self, cell: Cell) -> Trace | None:
         """Of the trial whose switch is nearest to the median."""
         trials = [one for one in self.of(cell) if switch_of(one) is not None]
@@ -67,10 +104,17 @@ class Document(Struct, kw_only=True):
         run = min(trials, key=lambda one: abs((switch_of(one) or 0) - middle)).run
         return next((one for one in self.traces if (one.cell, one.run) == (cell.key, run)), None)
 
-    def keep_typical_traces(self) -> None:
-        """Drop the others: they would make the document large and show nothing more."""
+    def sum_up(self) -> None:
+        """Once all is measured. Of the traces only typical ones stay: the others show nothing more."""
         kept = [self.typical_trace(cell) for cell in self.cells]
         self.traces = [one for one in kept if one is not None]
+        self.summaries = {
+            cell.key: {"udp": self.udp(cell), "tcp": self.tcp(cell), "floor": self.floor(cell)}
+            for cell in self.cells
+            if self.of(cell)
+        }
+        lines = {profile: self.udp_line(profile) for profile in PROFILES}
+        self.lines = {profile: line for profile, line in lines.items() if line is not None}
 
     def write(self, file: Path) -> None:
         """In one step: whatever happens, there is a whole document."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any, Final
 
 import matplotlib as mpl
@@ -156,7 +154,7 @@ def _by_latency(document: Document, out: Path) -> Figure | None:
     for profile in _COLOUR:
         mine = [cell for cell in cells if cell.bed.profile == profile]
         for kind in ("udp", "tcp"):
-            _series(panel, document, mine, kind, profile, dns_s)
+            _series(panel, document, mine, kind, profile, Document.dns_s)
     _name_steps(panel, document, [cell for cell in cells if cell.bed.profile == "paper"])
     panel.set_xlabel("DNS latency, measured (s)")
     panel.set_ylabel("switch time (s)")
@@ -167,11 +165,11 @@ def _by_latency(document: Document, out: Path) -> Figure | None:
         (
             cell.bed.profile,
             cell.dns_ms,
-            round(1000 * dns_s(document, cell), 3),
+            round(1000 * document.dns_s(cell), 3),
             *_ends(document.udp(cell)),
             *_ends(document.tcp(cell)),
             document.floor(cell).median,
-            step_name(document, cell),
+            document.step_name(cell),
         )
         for cell in cells
     ]
@@ -229,28 +227,13 @@ def _name_steps(panel: Any, document: Document, cells: Sequence[Cell]) -> None: 
     """Beside the right end of each stair."""
     last: dict[str, tuple[float, float]] = {}
     for cell in cells:
-        name, tcp = step_name(document, cell), document.tcp(cell).median
+        name, tcp = document.step_name(cell), document.tcp(cell).median
         if name is not None and tcp is not None:
-            last[name] = (dns_s(document, cell), tcp / 1000)
+            last[name] = (document.dns_s(cell), tcp / 1000)
     for name, (x, y) in last.items():
         panel.annotate(
             name, (x, y), xytext=(3, -9), textcoords="offset points", fontsize=6.5, color="#444444"
         )
-
-
-def step_name(document: Document, cell: Cell) -> str | None:
-    """What ended TCP's silence in most runs."""
-    names = Counter(trial.story.came_by for trial in document.of(cell) if trial.story is not None)
-    return names.most_common(1)[0][0] if names else None
-
-
-def dns_s(document: Document, cell: Cell) -> float:
-    """What questions about the partner took, on the wire; where none was asked, a question right before."""
-    times = [one for trial in document.of(cell) for one in trial.answer_ms.values() if one is not None]
-    if cell.bed.sleepy:  # on the wire there is nothing to see
-        return cell.dns_ms / 1000
-    times = times or [trial.asked_ms for trial in document.of(cell) if trial.asked_ms is not None]
-    return median(times) / 1000 if times else cell.dns_ms / 1000
 
 
 def _by_round_trip(document: Document, out: Path) -> Figure | None:
@@ -260,7 +243,7 @@ def _by_round_trip(document: Document, out: Path) -> Figure | None:
     figure, panel = plt.subplots(figsize=_SIZE_IN, layout="constrained")
     for profile in _COLOUR:
         mine = [cell for cell in cells if cell.bed.profile == profile]
-        _series(panel, document, mine, "udp", profile, rtt_ms)
+        _series(panel, document, mine, "udp", profile, Document.rtt_ms)
     panel.set_xscale("log")
     panel.set_yscale("log")
     panel.set_xlabel("round trip between a and b, measured (ms)")
@@ -268,7 +251,7 @@ def _by_round_trip(document: Document, out: Path) -> Figure | None:
     panel.legend(loc="upper left")
     _save(figure, out, "figure-rtt")
     rows = [
-        (cell.bed.profile, rtt_ms(document, cell), *_ends(document.udp(cell)), document.floor(cell).median)
+        (cell.bed.profile, document.rtt_ms(cell), *_ends(document.udp(cell)), document.floor(cell).median)
         for cell in cells
     ]
     _write_csv(out / "figure-rtt.csv", ("profile", "rtt_ms", *_heads("udp"), "floor_ms"), rows)
@@ -278,10 +261,6 @@ def _by_round_trip(document: Document, out: Path) -> Figure | None:
         "the round trip dominates."
     )
     return Figure("figure-rtt", "Effect of the round trip on the one-sided switch", caption)
-
-
-def rtt_ms(document: Document, cell: Cell) -> float:
-    return float(median(trial.rtt_ms for trial in document.of(cell)))
 
 
 # --- files

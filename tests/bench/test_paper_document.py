@@ -17,6 +17,7 @@ from bench.paper.cells import PARTS, plan  # noqa: E402 - these need what was as
 from bench.paper.claims import claims  # noqa: E402
 from bench.paper.document import Document, agreement, read  # noqa: E402
 from bench.paper.report import write_report  # noqa: E402
+from bench.quoted import QuotationError, check, quotations  # noqa: E402
 from tests.bench.evaluations import evaluation, stream  # noqa: E402
 
 FIGURES = ("figure-2a", "figure-2b", "figure-3", "figure-4", "figure-rtt")
@@ -61,8 +62,20 @@ def test_the_trace_nearest_to_the_median_is_kept() -> None:
     document.trials = [
         msgspec.structs.replace(trial, udp=stream(times[trial.run])) for trial in document.trials
     ]
-    document.keep_typical_traces()
+    document.sum_up()
     assert [trace.run for trace in document.traces] == [2, 2]
+
+
+def test_a_summary_can_be_quoted(tmp_path: Path) -> None:
+    document = evaluation(parts=("4",), quick=True)
+    document.sum_up()
+    document.write(tmp_path / "figures.json")
+    text = "0.50 s<!-- figures.json: lines paper intercept --> and 16 ms<!-- figures.json: summaries "
+    text += "4/default/ab/udp-tcp/dns-0 tcp median -->"
+    (tmp_path / "x.md").write_text(text)
+    for quotation in quotations(tmp_path / "x.md"):
+        with pytest.raises(QuotationError, match="it is"):
+            check(msgspec.structs.replace(quotation, number="77"), tmp_path)
 
 
 class Page(HTMLParser):

@@ -7,7 +7,6 @@ from typing import Final
 
 from bench.paper.claims.row import NONE, Row, steps
 from bench.paper.document import Document
-from bench.paper.draw import dns_s, rtt_ms, step_name
 from bench.paper.trace import TcpStory
 from bench.stats import Line, shown, straight_line
 
@@ -19,7 +18,7 @@ MOST: Final = 0.9  # of the runs
 
 
 def linear(document: Document) -> Row:
-    lines = {profile: _line(document, profile) for profile in ("paper", "default")}
+    lines = {profile: document.udp_line(profile) for profile in ("paper", "default")}
     paper = lines["paper"]
     fits = paper is not None and paper.r_squared >= R_SQUARED and SLOPE[0] <= paper.slope <= SLOPE[1]
     return Row(
@@ -34,15 +33,6 @@ def linear(document: Document) -> Row:
     )
 
 
-def _line(document: Document, profile: str) -> Line | None:
-    cells = [cell for cell in document.cells_of("4", profile) if document.udp(cell).median is not None]
-    if len(cells) < 2:
-        return None
-    return straight_line(
-        [dns_s(document, cell) for cell in cells], [(document.udp(cell).median or 0) / 1000 for cell in cells]
-    )
-
-
 def _line_text(line: Line | None) -> str:
     if line is None:
         return NONE
@@ -51,7 +41,7 @@ def _line_text(line: Line | None) -> str:
 
 def stairs(document: Document) -> Row:
     cells = [cell for cell in document.cells_of("4", "paper") if document.of(cell)]
-    names = dict.fromkeys(name for cell in cells if (name := step_name(document, cell)))
+    names = dict.fromkeys(name for cell in cells if (name := document.step_name(cell)))
     stories = [trial.story for cell in cells for trial in document.of(cell) if trial.story is not None]
     by_kernel = sum(story.came_by.startswith(("time-out", "early")) for story in stories)
     ratios = [ratio for story in stories for ratio in _ratios(story)]
@@ -85,7 +75,7 @@ def tcp_behind(document: Document) -> Row:
     for cell in cells:
         udp, tcp = document.udp(cell).median, document.tcp(cell).median
         if udp is not None and tcp is not None:
-            behind.append((tcp - udp, rtt_ms(document, cell)))
+            behind.append((tcp - udp, document.rtt_ms(cell)))
     within = sum(late <= TCP_BEHIND_MS + rtt for late, rtt in behind)
     return Row(
         id="tcp-with-udp",
@@ -102,7 +92,7 @@ def tcp_behind(document: Document) -> Row:
 
 def where_latency_comes_from(document: Document) -> Row:
     cells = [cell for cell in document.cells_of("sleep") if document.of(cell)]
-    pairs = [(dns_s(document, cell), (document.udp(cell).median or 0) / 1000) for cell in cells]
+    pairs = [(document.dns_s(cell), (document.udp(cell).median or 0) / 1000) for cell in cells]
     line = straight_line(*zip(*pairs, strict=True)) if len(pairs) > 1 else None
     alone = f"{shown(1000 * pairs[0][1])} ms with {1000 * pairs[0][0]:.0f} ms of sleep" if pairs else NONE
     return Row(

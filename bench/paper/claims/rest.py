@@ -6,7 +6,6 @@ from collections import defaultdict
 
 from bench.paper.claims.row import NONE, SAME, Row, by_profile, in_ms, trials_of
 from bench.paper.document import Document
-from bench.paper.draw import rtt_ms
 from bench.stats import straight_line, summarise
 
 
@@ -37,7 +36,7 @@ def dominated_by_round_trip(document: Document) -> Row:
         if len(cells) < 2:
             return NONE
         found = straight_line(
-            [rtt_ms(document, cell) for cell in cells], [document.udp(cell).median or 0 for cell in cells]
+            [document.rtt_ms(cell) for cell in cells], [document.udp(cell).median or 0 for cell in cells]
         )
         return f"{found.slope:.2f} x RTT + {found.intercept:.0f} ms, R² = {found.r_squared:.3f}"
 
