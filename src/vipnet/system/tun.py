@@ -67,6 +67,7 @@ class TunDevice:
         os.set_blocking(self._fd, False)
         os.set_inheritable(self._fd, False)
         self._memory = memoryview(bytearray(_MEMORY_BYTES))
+        self._drained = False  # whether the last read came to the end of what was there
         self.refused = 0  # what the kernel handed over though it was not asked to
         try:
             if self._header_size:
@@ -87,22 +88,27 @@ class TunDevice:
 
         Raise HostError when the interface was deleted, trio.ClosedResourceError after close().
         """
-        await trio.lowlevel.checkpoint_if_cancelled()
         while True:
+            # Either way others run before anything is read: a cancellation loses no packets.
+            if self._fd < 0:
+                raise trio.ClosedResourceError
+            if self._drained:
+                await trio.lowlevel.wait_readable(self._fd)
+            else:
+                await trio.lowlevel.checkpoint()
             if packets := self._read():
-                # Let others run, but do not lose the packets to a cancellation.
-                await trio.lowlevel.cancel_shielded_checkpoint()
                 return packets
-            await trio.lowlevel.wait_readable(self._fd)
 
     def _read(self) -> list[Packet]:
         """All that is there, as far as there is room for one more of the largest."""
         memory, fd, at = self._memory, self._fd, 0
         packets: list[Packet] = []
+        self._drained = False
         while at <= _LAST_START and len(packets) < _BATCH:
             try:
                 size = os.readv(fd, (memory[at : at + _READ_BYTES],))
             except BlockingIOError:
+                self._drained = True
                 break
             except OSError as error:
                 if packets:
