@@ -49,38 +49,40 @@ def throughput_plot(document: dict[str, Any], file: Path) -> None:
 
 def peers_plot(document: dict[str, Any], file: Path) -> None:
     """A panel a case: every run a dot, the median a line; at the right edge those that never came back."""
-    variants = list(document["variants"])
-    beyond_ms = document["cap_s"] * 1000
-    cases = document["cases"]
-    figure, axes = plt.subplots(
-        1, len(cases), figsize=(1.5 + 2.2 * len(cases), 1 + 0.32 * len(variants)), sharey=True, squeeze=False
-    )
-    for (case, title), panel in zip(cases.items(), axes.flat, strict=True):
+    variants, cases = list(document["variants"]), document["cases"]
+    columns = min(4, len(cases))
+    rows = -(-len(cases) // columns)
+    size = (1.8 + 2 * columns, rows * (0.9 + 0.2 * len(variants)))
+    figure, axes = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False, layout="constrained")
+    for panel in axes.flat[len(cases) :]:
+        panel.set_visible(False)
+    for (case, title), panel in zip(cases.items(), axes.flat, strict=False):
         for row, name in enumerate(variants):
-            times = [
-                turn["switch_ms"]
-                for turn in document["turns"]
-                if (turn["variant"], turn["case"]) == (name, case)
-            ]
-            back = [max(time, 0.1) for time in times if time is not None]
-            never = len(times) - len(back)
-            colour = _COLOURS[1] if name == "vipnet" else "#444444"
-            panel.plot(back, [row] * len(back), "o", color=colour, markersize=4, alpha=0.6)
-            panel.plot([beyond_ms] * bool(never), [row] * bool(never), "x", color=_COLOURS[2], markersize=6)
-        for cell in document["cells"]:
-            median = cell["switch_ms"]["median"]
-            if cell["case"] == case and median is not None:
-                row = variants.index(cell["variant"])
-                panel.plot([max(median, 0.1)] * 2, [row - 0.35, row + 0.35], color="black", linewidth=1.2)
+            _peer_row(panel, row, document, (name, case))
         panel.set_xscale("log")
-        panel.set_xlim(1, beyond_ms * 1.6)
-        panel.set_title(title, fontsize=7, wrap=True)
-        panel.set_xlabel("interruption, ms", fontsize=8)
+        panel.set_xlim(1, document["cap_s"] * 1600)
+        panel.set_title(title, fontsize=8)
         panel.set_yticks(range(len(variants)), variants, fontsize=8)
-        panel.tick_params(labelsize=7)
+        panel.tick_params(labelsize=8)
         panel.grid(axis="x", linewidth=0.3)
         panel.spines[["top", "right"]].set_visible(False)
     axes[0][0].invert_yaxis()
-    figure.tight_layout()
+    figure.supxlabel(f"interruption, ms; bar: median, x: not back within {document['cap_s']:g} s", fontsize=8)
     figure.savefig(file, metadata={"Date": None})
     plt.close(figure)
+
+
+def _peer_row(panel: Any, row: int, document: dict[str, Any], which: tuple[str, str]) -> None:  # noqa: ANN401
+    times = [turn["switch_ms"] for turn in document["turns"] if (turn["variant"], turn["case"]) == which]
+    back = [max(time, 1) for time in times if time is not None]
+    colour = _COLOURS[1] if which[0] == "vipnet" else "#444444"
+    panel.plot(back, [row] * len(back), "o", color=colour, markersize=4, alpha=0.6)
+    if len(back) < len(times):
+        panel.plot([document["cap_s"] * 1000], [row], "x", color="#D55E00", markersize=6)
+    medians = [
+        cell["switch_ms"]["median"]
+        for cell in document["cells"]
+        if (cell["variant"], cell["case"]) == which and cell["switch_ms"]["median"] is not None
+    ]
+    for median in medians:
+        panel.plot([max(median, 1)] * 2, [row - 0.35, row + 0.35], color="black", linewidth=1.2)

@@ -10,6 +10,7 @@ import hashlib
 import lzma
 import subprocess
 import tempfile
+import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -21,6 +22,7 @@ _MIRROR: Final = "http://deb.debian.org/debian"
 _SUITES: Final = ("trixie",)  # after the one that is installed
 _CACHE: Final = Path(tempfile.gettempdir()) / "vipnet-bench-packages"
 _TIMEOUT_S: Final = 60
+_one_at_a_time = threading.Lock()  # overlays may start side by side
 
 
 class Program(NamedTuple):
@@ -30,6 +32,11 @@ class Program(NamedTuple):
 
 def newest(package: str, inside: str) -> Program:
     """PACKAGE's file INSIDE: from a newer suite when that is reachable, else as installed."""
+    with _one_at_a_time:
+        return _newest(package, inside)
+
+
+def _newest(package: str, inside: str) -> Program:
     for suite in _SUITES:
         try:
             return _of_suite(package, inside, suite)

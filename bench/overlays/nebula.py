@@ -1,15 +1,15 @@
-"""Nebula: on the wire each host knows the other's address; hosts that move ask a lighthouse on the router.
+"""Nebula, Debian's newest build (bench.overlays.debian).
 
+On the wire each host knows the other's address; hosts that move ask a lighthouse on the router.
 The rest is as in the example that comes with it (examples/config.yml).
 """
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Final
 
-from bench.overlays import Overlay
+from bench.overlays import Overlay, debian
 from bench.testbed import Host
 
 _PORT: Final = 4242
@@ -25,23 +25,25 @@ firewall:
   inbound: [{{port: any, proto: any, host: any}}]
 """
 _INTERVAL_S: Final = 60  # of what a host tells its lighthouse
-# Seconds but for the last; they are 5, 10 and 100ms. Fractions of a second are not taken.
+# Seconds where there is no unit: fractions are not taken. They are 5, 10, 60s and 100ms.
 _SHORTEST: Final = """\
-timers: {connection_alive_interval: 1, pending_deletion_interval: 1}
+timers: {connection_alive_interval: 1, pending_deletion_interval: 1, requery_wait_duration: 1s}
 handshakes: {try_interval: 10ms}
 """
 
 
 class Nebula(Overlay):
     name = "nebula"
-    programs = ("nebula", "nebula-cert")
+    programs = ("nebula", "nebula-cert", "dpkg-deb")
 
     def start(self) -> None:
+        self._program = debian.newest("nebula", "usr/bin/nebula")
+        self._signer = debian.newest("nebula", "usr/bin/nebula-cert")
         for host in self._members():
             host.run(*self._certify(host))
             config = host.directory / "nebula.yml"
             config.write_text(self._config(host), encoding="ascii")
-            pid = self.bed.start(host, "nebula", "-config", str(config), log="nebula.log").pid
+            pid = self.bed.start(host, str(self._program.path), "-config", str(config), log="nebula.log").pid
             if host in self.bed.hosts:
                 self.pids.append(pid)
         self.wait()
@@ -52,12 +54,12 @@ class Nebula(Overlay):
 
     def _certify(self, host: Host) -> list[str]:
         """The command that signs HOST's key, after making the authority with the first one."""
-        ca, directory = host.directory.parent / "ca", host.directory
+        ca, directory, signer = host.directory.parent / "ca", host.directory, str(self._signer.path)
         if not Path(f"{ca}.crt").exists():
-            host.run("nebula-cert", "ca", "-name", "bench", "-out-crt", f"{ca}.crt", "-out-key", f"{ca}.key")
+            host.run(signer, "ca", "-name", "bench", "-out-crt", f"{ca}.crt", "-out-key", f"{ca}.key")
         (directory / "ca.crt").write_bytes(Path(f"{ca}.crt").read_bytes())
         return [
-            *("nebula-cert", "sign", "-name", host.label, "-ip", f"{self.address(host)}/24"),
+            *(signer, "sign", "-name", host.label, "-ip", f"{self.address(host)}/24"),
             *("-ca-crt", f"{ca}.crt", "-ca-key", f"{ca}.key"),
             *("-out-crt", str(directory / "host.crt"), "-out-key", str(directory / "host.key")),
         ]
@@ -81,6 +83,4 @@ class Nebula(Overlay):
         return f"10.92.0.{host.number}"
 
     def version(self) -> str:
-        return subprocess.run(
-            ["nebula", "-version"], capture_output=True, text=True, check=True
-        ).stdout.split()[-1]
+        return self._program.version
