@@ -151,7 +151,7 @@ def running_bind(
         )
     bind = Bind(directory, zone, Locator(host, port))
     try:
-        _wait_until_it_answers(bind, named, log)
+        wait_until_it_answers(zone, bind.server, named, log)
         yield bind
     finally:
         named.terminate()
@@ -162,12 +162,12 @@ def running_bind(
             named.wait()
 
 
-def _wait_until_it_answers(bind: Bind, named: subprocess.Popen[bytes], log: Path) -> None:
+def wait_until_it_answers(zone: str, server: Locator, named: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
-    query = dns.message.make_query(bind.zone, "SOA")
+    query = dns.message.make_query(zone, "SOA")
     while time.monotonic() < deadline and named.poll() is None:
         try:
-            if dns.query.udp(query, bind.server.host, port=bind.server.port, timeout=0.1).answer:
+            if dns.query.udp(query, server.host, port=server.port, timeout=0.1).answer:
                 return
         except (dns.exception.Timeout, OSError):
             pass

@@ -41,6 +41,10 @@ class LookupFailedError(VipnetError):
     """A DNS question got no usable answer; the message says from whom and why."""
 
 
+class BogusError(LookupFailedError):
+    """An answer is not what its zone has signed (RFC 4033 section 5): worse than none."""
+
+
 class UnreachableError(VipnetError):
     """A VIP name has no token now, because its host does not answer; the message says what was tried."""
 

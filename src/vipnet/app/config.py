@@ -119,6 +119,8 @@ class Dns(Section, frozen=True):
     bypass     names that are always answered as they are in DNS
     require    names that are never answered with their real address
     upstreams  resolvers to ask; empty: those of the original /etc/resolv.conf
+    dnssec     whether keys from DNS are validated; allow-downgrade: where the network lets us
+    trust_anchors  DS or DNSKEY records of zones that are trusted, besides the root's own
     """
 
     listen: Locator = Locator("127.0.0.47", DNS_PORT)
@@ -127,6 +129,8 @@ class Dns(Section, frozen=True):
     bypass: tuple[NamePattern, ...] = ()
     require: tuple[NamePattern, ...] = ()
     upstreams: tuple[Locator, ...] = ()
+    dnssec: Literal["allow-downgrade", "yes", "no"] = "allow-downgrade"
+    trust_anchors: Path | None = None
 
     def __post_init__(self) -> None:
         if self.hook != "none" and self.listen.port != DNS_PORT:

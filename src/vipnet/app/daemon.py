@@ -47,9 +47,10 @@ from vipnet.core.node import Node
 from vipnet.core.outputs import LookupResult, StoreOwnToken
 from vipnet.core.tokens import TokenSpace
 from vipnet.core.trust import AcceptPolicy, ListedPeer
-from vipnet.errors import HostError, LookupFailedError
+from vipnet.errors import ConfigError, HostError, LookupFailedError
 from vipnet.names.addresses import OwnAddresses, best_of_each_family
 from vipnet.names.desired import Desired
+from vipnet.names.dnssec import Anchors, parse_anchors
 from vipnet.names.records import CapabilityRecord
 from vipnet.policy import TUN_MTU_MAX, TUN_OVERHEAD
 from vipnet.system import netwatch, routes
@@ -111,6 +112,8 @@ class Daemon:
         self.lookup = Lookup(
             lambda: upstreams or [Locator(host, 53) for host in self.hook.upstreams()],
             own=config.dns.listen,
+            dnssec=config.dns.dnssec,
+            anchors=_anchors(config),
         )
         self.engine = Engine(
             self.node,
@@ -368,6 +371,19 @@ def _listed(config: Config) -> Iterator[ListedPeer]:
         if peer.address is not None and is_address(peer.address.host):
             locators = (Locator(peer.address.host, peer.address.port),)
         yield ListedPeer(peer.name, peer.key, locators, psk)
+
+
+def _anchors(config: Config) -> Anchors:
+    """The user's own trust anchors. Raise ConfigError."""
+    path = config.dns.trust_anchors
+    if path is None:
+        return {}
+    try:
+        return parse_anchors(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"[dns] trust_anchors = {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"[dns] trust_anchors = {path}: {error}; it takes lines of DS records") from None
 
 
 def _has_aes() -> bool:

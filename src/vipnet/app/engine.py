@@ -141,7 +141,9 @@ class Engine:
             self.emit(self.node.handle_timeout(self._now()))
 
     async def _look_up(self, wanted: LookupWanted) -> None:
-        result = await self.lookup.lookup(wanted.name, authoritative=wanted.authoritative)
+        result = await self.lookup.lookup(
+            wanted.name, authoritative=wanted.authoritative, verify=wanted.verify
+        )
         self.tell(result)
         if not result.failed:
             await self._know_servers(wanted.name)

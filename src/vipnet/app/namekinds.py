@@ -142,13 +142,15 @@ class NameKinds:
     async def _find(self, name: Fqdn) -> LookupResult:
         # A stored peer may well be where it was: do not let dead DNS use up all the time.
         with trio.move_on_after(self._timeout_s / 3 if self._stored(name) else self._timeout_s):
-            return await self._lookup.lookup(name, authoritative=False)
+            return await self._lookup.lookup(name, authoritative=False, verify=True)
         return LookupResult(name, failed=True)
 
     def _usable(self, found: LookupResult) -> LookupResult:
         """Raise UnreachableError when there is nothing to make a binding from."""
         if found.key is not None or self._stored(found.name):
             return found
+        if found.bogus is not None:
+            raise UnreachableError(f"DNS is not to be believed: {found.bogus}")
         if found.failed:
             raise UnreachableError(f"DNS does not say how to reach {found.name}; does a name server answer?")
         raise UnreachableError(

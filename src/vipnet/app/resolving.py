@@ -15,7 +15,7 @@ from msgspec import Struct, to_builtins
 from vipnet.app.explaining import explain
 from vipnet.app.namekinds import NameKinds
 from vipnet.core.outputs import LookupResult, TrustLevel
-from vipnet.errors import ConfigError, LookupFailedError, UnreachableError
+from vipnet.errors import BogusError, ConfigError, LookupFailedError, UnreachableError
 from vipnet.system.lookup import Capability, Lookup, result_of
 from vipnet.types import Fqdn, Locator, PublicKey, Token, parse_name
 
@@ -127,7 +127,7 @@ class Resolving:
         found = await _ask_dns(trace, self._lookup, name)
         by_dns = found.key is not None and self._kinds.possibly_vip(name)
         if not by_dns and not self._kinds.certainly_vip(name):
-            if found.addresses:
+            if found.addresses and found.bogus is None:
                 trace.kind, trace.address = "legacy", found.addresses[0]
         else:
             self._judge(trace, found)
@@ -236,6 +236,7 @@ async def _ask_dns(trace: Trace, lookup: Lookup, name: Fqdn) -> LookupResult:
     """Ask for NAME's addresses and capability record at once, and time both."""
     addresses: tuple[str, ...] | None = None
     capability: Capability | None = None
+    bogus: str | None = None
     a_step, vip_step = trace.add("dns_a"), trace.add("dns_vip")
 
     async def ask_addresses() -> None:
@@ -245,15 +246,20 @@ async def _ask_dns(trace: Trace, lookup: Lookup, name: Fqdn) -> LookupResult:
             a_step.detail = _said(", ".join(addresses) or "no address", lookup)
 
     async def ask_capability() -> None:
-        nonlocal capability
+        nonlocal capability, bogus
         with timing(vip_step):
-            capability = await lookup.capability(name)
-            vip_step.detail = _said(str(capability.record or "no capability record"), lookup)
+            try:
+                capability = await lookup.capability(name, verify=True)
+            except BogusError as error:
+                bogus = str(error)
+                raise
+            validated = ", validated by DNSSEC" if capability.secure else ""
+            vip_step.detail = _said(f"{capability.record or 'no capability record'}{validated}", lookup)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask_addresses)
         nursery.start_soon(ask_capability)
-    return result_of(name, addresses, capability)
+    return result_of(name, addresses, capability, bogus)
 
 
 def _said(what: str, lookup: Lookup) -> str:

@@ -67,7 +67,7 @@ class TrustOperations:
 
     async def _meet(self, name: Fqdn, locators: tuple[Locator, ...]) -> None:
         """Trust on first use. Raise UnreachableError."""
-        found = await self._lookup.lookup(name, authoritative=False)
+        found = await self._lookup.lookup(name, authoritative=False, verify=True)
         self._engine.node.list_unknown(name, locators)
         try:
             await self._engine.bind(LookupResult(name) if found.failed else found)

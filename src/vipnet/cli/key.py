@@ -75,6 +75,5 @@ def rotate(config_path: Path, as_json: bool, forget_old: bool, yes: bool) -> Non
         return
     click.echo(f"old  {reply['old']['fingerprint']}\nnew  {reply['new']['fingerprint']}")
     if reply["untold"]:
-        click.echo(
-            f"{len(reply['untold'])} partners are being told; `vipnet trust list` says who was not yet."
-        )
+        untold = ", ".join(reply["untold"])
+        click.echo(f"Not told yet: {untold}; `vipnet trust list` says who still is not.")

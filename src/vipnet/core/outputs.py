@@ -109,6 +109,8 @@ class LookupResult(Struct, frozen=True):
     key        of the capability record, None where there is none
     port       of the capability record
     failed     no usable answer: nothing is known, which is not "no record"
+    secure     DNSSEC vouches for the capability record
+    bogus      why that is not what its zone has signed: for people
     """
 
     name: Fqdn
@@ -116,7 +118,8 @@ class LookupResult(Struct, frozen=True):
     key: PublicKey | None = None
     port: int | None = None
     failed: bool = False
-    secure: bool = False  # DNSSEC-validated
+    secure: bool = False
+    bogus: str | None = None
 
 
 # --- look-ups by applications

@@ -3,6 +3,7 @@
 ask        one question to one server: sockets, retries, which answers count
 question   how we ask, what the answer says
 authority  which servers speak for a name
+validation whether an answer is what its zone has signed
 shared     overlapping look-ups made once
 """
 
@@ -12,18 +13,20 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import Final, Literal, Protocol
 
 import dns.message
 import dns.rcode
 import trio
 from dns.rdatatype import AAAA, TXT, A, RdataType
+from msgspec import structs
 
 from vipnet.core.outputs import LookupResult
-from vipnet.errors import HostError, LookupFailedError
+from vipnet.errors import BogusError, HostError, LookupFailedError
 from vipnet.names.answer import addresses_in
 from vipnet.names.casing import mixed, restored, same_case
 from vipnet.names.desired import Primary
+from vipnet.names.dnssec import Anchors
 from vipnet.names.message import answers, is_truncated, with_id
 from vipnet.names.records import capability_name
 from vipnet.system.lookup.ask import RETRY_S, Accept, ask_tcp, ask_udp, first, has_route
@@ -36,6 +39,7 @@ from vipnet.system.lookup.question import (
     parse_reply,
 )
 from vipnet.system.lookup.shared import SharedCalls
+from vipnet.system.lookup.validation import Validator
 from vipnet.types import Fqdn, Locator
 
 __all__ = ["Capability", "Lookup", "SharedCalls", "has_route", "result_of"]
@@ -51,12 +55,21 @@ AUTHORITY_ALONE_S: Final = 0.3  # then the network's resolver too: many networks
 AAAA_DELAY_S: Final = 0.05  # RFC 8305 section 3, "Resolution Delay"
 
 
+class ResolveSigned(Protocol):
+    """Ask a question; `signed`: with the signatures of the answer."""
+
+    async def __call__(self, asked: str, rdtype: RdataType, /, *, signed: bool) -> dns.message.Message: ...
+
+
 class Lookup:
     """Asks DNS for the daemon. Methods raise LookupFailedError unless they say otherwise.
 
     upstreams  the network's resolvers, asked for each time: they change with the network;
                may raise HostError
     own        where we answer ourselves; never asked, or a question would go round for ever
+    dnssec     whether capability records that trust hangs on are validated; "allow-downgrade":
+               not in a network whose resolvers know nothing of it
+    anchors    trusted besides, or instead of, the root's
     """
 
     def __init__(
@@ -65,6 +78,8 @@ class Lookup:
         *,
         own: Locator | None = None,
         authority_port: int = 53,
+        dnssec: Literal["allow-downgrade", "yes", "no"] = "allow-downgrade",
+        anchors: Anchors | None = None,
     ) -> None:
         self._upstreams = upstreams
         self._own = own
@@ -72,6 +87,14 @@ class Lookup:
         self._case_folders: set[Locator] = set()
         self._authority = Authority(self._resolve, own, authority_port)
         self._lookups: SharedCalls[LookupResult] = SharedCalls()
+        self._validator: Validator | None = None
+        if dnssec != "no":
+            self._validator = Validator(
+                partial(self._resolve, signed=True),
+                lambda: frozenset(self._usable()),
+                anchors=anchors or {},
+                strict=dnssec == "yes",
+            )
 
     @property
     def answered_by(self) -> Locator | None:
@@ -107,10 +130,13 @@ class Lookup:
             return await (ask_tcp if tcp else ask_udp)(query, server, accept or partial(answers, query))
         raise LookupFailedError(f"{server} does not answer over {'TCP' if tcp else 'UDP'}")
 
-    async def capability(self, name: Fqdn) -> Capability:
-        """Ask the network's resolvers whether NAME speaks vipnet."""
+    async def capability(self, name: Fqdn, *, verify: bool = False) -> Capability:
+        """Ask the network's resolvers whether NAME speaks vipnet.
+
+        verify  validate the record; raise BogusError
+        """
         with trio.move_on_after(TIMEOUT_S):
-            return capability_from(await self._resolve(capability_name(name), TXT))
+            return await self._capability(self._resolve, name, verify=verify)
         raise self._no_answer()
 
     async def addresses(self, name: Fqdn) -> tuple[str, ...]:
@@ -119,24 +145,26 @@ class Lookup:
             return await _addresses(self._resolve, name)
         raise self._no_answer()
 
-    async def lookup(self, name: Fqdn, *, authoritative: bool) -> LookupResult:
+    async def lookup(self, name: Fqdn, *, authoritative: bool, verify: bool = False) -> LookupResult:
         """Ask for NAME's addresses and capability record at once; never raises for network trouble.
 
         authoritative  ask the zone's own servers: a resolver's cache would lie. The network's
                        resolvers are asked too when those have not answered after 300 ms,
                        and a slow answer is awaited for longer.
+        verify         validate the capability record: a bogus one is no answer, and `bogus` says why
 
         `failed` says that the addresses or the capability record are unknown; what did become
         known is in the result all the same. While one look-up is under way, others
         of the same kind share its result: one question outstanding per server.
         """
-        return await self._lookups.share((name, authoritative), partial(self._lookup, name, authoritative))
+        ask = partial(self._lookup, name, authoritative, verify)
+        return await self._lookups.share((name, authoritative, verify), ask)
 
     async def lookup_at(self, name: Fqdn, server: Locator) -> LookupResult:
         """As `lookup`, of one of the zone's own servers alone."""
 
-        async def resolve(asked: str, rdtype: RdataType) -> dns.message.Message:
-            return await self._authority.ask_server(server, asked, rdtype)
+        async def resolve(asked: str, rdtype: RdataType, *, signed: bool = False) -> dns.message.Message:
+            return await self._authority.ask_server(server, asked, rdtype, signed=signed)
 
         return await self._gather(name, resolve, TIMEOUT_S)
 
@@ -164,19 +192,24 @@ class Lookup:
             return await self._authority.primary(name, server, port, zone)
         raise self._no_answer()
 
-    async def _lookup(self, name: Fqdn, authoritative: bool) -> LookupResult:
-        async def resolve(asked: str, rdtype: RdataType) -> dns.message.Message:
+    async def _lookup(self, name: Fqdn, authoritative: bool, verify: bool) -> LookupResult:
+        async def resolve(asked: str, rdtype: RdataType, *, signed: bool = False) -> dns.message.Message:
             if not authoritative:
-                return await self._resolve(asked, rdtype)
-            at_zone = partial(self._authority.ask, name, asked, rdtype)
-            return await first([at_zone, partial(self._resolve, asked, rdtype)], AUTHORITY_ALONE_S)
+                return await self._resolve(asked, rdtype, signed=signed)
+            at_zone = partial(self._authority.ask, name, asked, rdtype, signed=signed)
+            at_resolver = partial(self._resolve, asked, rdtype, signed=signed)
+            return await first([at_zone, at_resolver], AUTHORITY_ALONE_S)
 
-        return await self._gather(name, resolve, PARTNER_TIMEOUT_S if authoritative else TIMEOUT_S)
+        timeout_s = PARTNER_TIMEOUT_S if authoritative else TIMEOUT_S
+        return await self._gather(name, resolve, timeout_s, verify=verify)
 
-    async def _gather(self, name: Fqdn, resolve: Resolve, timeout_s: float) -> LookupResult:
+    async def _gather(
+        self, name: Fqdn, resolve: ResolveSigned, timeout_s: float, *, verify: bool = False
+    ) -> LookupResult:
         """Ask RESOLVE for all that is to be known of NAME, at once."""
         addresses: tuple[str, ...] | None = None
         capability: Capability | None = None
+        bogus: str | None = None
 
         async def ask_addresses() -> None:
             nonlocal addresses
@@ -186,19 +219,32 @@ class Lookup:
                 scope.deadline = min(scope.deadline, trio.current_time() + TIMEOUT_S)
 
         async def ask_capability() -> None:
-            nonlocal capability
-            with suppress(LookupFailedError):
-                capability = capability_from(await resolve(capability_name(name), TXT))
+            nonlocal capability, bogus
+            try:
+                capability = await self._capability(resolve, name, verify=verify)
+            except BogusError as error:
+                bogus = str(error)
+            except LookupFailedError:
+                pass
 
         with trio.move_on_after(timeout_s) as scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(ask_addresses)
                 nursery.start_soon(ask_capability)
-        return result_of(name, addresses, capability)
+        return result_of(name, addresses, capability, bogus)
 
-    async def _resolve(self, name: str, rdtype: RdataType) -> dns.message.Message:
+    async def _capability(self, resolve: ResolveSigned, name: Fqdn, *, verify: bool) -> Capability:
+        """Raise BogusError when VERIFY is set and the record is not what its zone has signed."""
+        validator = self._validator if verify else None
+        answer = await resolve(capability_name(name), TXT, signed=validator is not None)
+        capability = capability_from(answer)
+        if capability.record is None or validator is None:
+            return capability
+        return structs.replace(capability, secure=await validator.is_secure(answer))
+
+    async def _resolve(self, name: str, rdtype: RdataType, *, signed: bool = False) -> dns.message.Message:
         """Ask the network's resolvers a question of our own."""
-        query = make_question(name, rdtype, recursion=True)
+        query = make_question(name, rdtype, recursion=True, signed=signed)
         reply = await self._ask_upstreams(query, tcp=False, retry_s=RETRY_S)
         if is_truncated(reply):
             reply = await self._ask_upstreams(query, tcp=True, retry_s=RETRY_S)
@@ -254,8 +300,13 @@ class Lookup:
         return LookupFailedError(f"no answer from {servers}")
 
 
-def result_of(name: Fqdn, addresses: tuple[str, ...] | None, capability: Capability | None) -> LookupResult:
-    """What is known of NAME; None: that question was not answered."""
+def result_of(
+    name: Fqdn,
+    addresses: tuple[str, ...] | None,
+    capability: Capability | None,
+    bogus: str | None = None,
+) -> LookupResult:
+    """What is known of NAME; None: that question was not answered, or by something BOGUS."""
     record = capability.record if capability else None
     return LookupResult(
         name,
@@ -263,6 +314,8 @@ def result_of(name: Fqdn, addresses: tuple[str, ...] | None, capability: Capabil
         key=record.key if record else None,
         port=record.port if record else None,
         failed=addresses is None or capability is None,
+        secure=capability is not None and capability.secure,
+        bogus=bogus,
     )
 
 

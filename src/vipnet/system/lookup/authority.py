@@ -77,25 +77,29 @@ class Authority:
         self._zone_of.clear()
         self._zones.clear()
 
-    async def ask(self, host: Fqdn, name: str, rdtype: RdataType) -> dns.message.Message:
+    async def ask(
+        self, host: Fqdn, name: str, rdtype: RdataType, *, signed: bool = False
+    ) -> dns.message.Message:
         """Ask the servers of HOST's zone for NAME, which is HOST or below it."""
         zone = self._known_zone(host) or self._zone_around(host)
         tried: tuple[Locator, ...] = ()
         if zone is not None:
             tried = zone.servers
             try:
-                return await self._ask_servers(tried, name, rdtype)
+                return await self._ask_servers(tried, name, rdtype, signed=signed)
             except LookupFailedError as error:
                 self._zone_of.pop(host, None)  # another zone, or it has other servers by now
                 failure = error
         zone = await self._discover(host)
         if zone.servers == tried:
             raise failure
-        return await self._ask_servers(zone.servers, name, rdtype)
+        return await self._ask_servers(zone.servers, name, rdtype, signed=signed)
 
-    async def ask_server(self, server: Locator, name: str, rdtype: RdataType) -> dns.message.Message:
+    async def ask_server(
+        self, server: Locator, name: str, rdtype: RdataType, *, signed: bool = False
+    ) -> dns.message.Message:
         """Ask one server, which has to be authoritative for NAME."""
-        return await self._ask_servers((server,), name, rdtype)
+        return await self._ask_servers((server,), name, rdtype, signed=signed)
 
     async def primary(self, name: Fqdn, server: str | None, port: int, zone: str | None) -> Primary:
         """See Lookup.primary."""
@@ -109,10 +113,10 @@ class Authority:
         return Primary(zone or found, servers)
 
     async def _ask_servers(
-        self, servers: Sequence[Locator], name: str, rdtype: RdataType
+        self, servers: Sequence[Locator], name: str, rdtype: RdataType, *, signed: bool = False
     ) -> dns.message.Message:
         """The next server is asked when one is slow. Only an authoritative answer counts."""
-        query = make_question(name, rdtype, recursion=False)
+        query = make_question(name, rdtype, recursion=False, signed=signed)
         accept = partial(answers, query)
 
         async def ask(server: Locator) -> dns.message.Message:

@@ -24,11 +24,13 @@ class Capability(Struct, frozen=True):
     """Whether a name speaks vipnet.
 
     record  None: it does not
+    secure  DNSSEC says so, too
     ttl_s   how long that may be believed; of a negative answer by its SOA (RFC 2308)
     """
 
     record: CapabilityRecord | None
     ttl_s: float
+    secure: bool = False
 
 
 class RefusedError(LookupFailedError):
@@ -39,11 +41,15 @@ class RefusedError(LookupFailedError):
         self.reply = reply
 
 
-def make_question(name: str, rdtype: RdataType, *, recursion: bool) -> bytes:
-    """A query with a random id, and with EDNS (RFC 6891)."""
-    flags = dns.flags.RD if recursion else 0
+def make_question(name: str, rdtype: RdataType, *, recursion: bool, signed: bool = False) -> bytes:
+    """A query with a random id, and with EDNS (RFC 6891).
+
+    signed  signatures are wanted, and the resolver's own opinion of them is not: who validates
+            itself wants to see what is bogus (RFC 4035 section 4.9.2)
+    """
+    flags = (dns.flags.RD if recursion else 0) | (dns.flags.CD if signed else 0)
     header = struct.pack("!6H", int.from_bytes(os.urandom(2), "big"), flags, 1, 0, 0, 1)
-    opt = struct.pack("!BHHIH", 0, OPT, UDP_PAYLOAD, 0, 0)
+    opt = struct.pack("!BHHIH", 0, OPT, UDP_PAYLOAD, dns.flags.DO if signed else 0, 0)
     owner = dns.name.from_text(name).to_wire() or b""
     return header + owner + struct.pack("!HH", rdtype, IN) + opt
 

@@ -1,0 +1,117 @@
+"""DNSSEC: asks for what an answer's validation needs, and remembers it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextlib import suppress
+from typing import Final
+
+import dns.message
+import dns.name
+import trio
+from dns.rdatatype import DNSKEY, SOA, RdataType
+
+from vipnet.errors import BogusError, LookupFailedError
+from vipnet.names import dnssec
+
+CACHE_MAX: Final = 512  # answers
+TTL_S: Final = (1.0, 3600.0)  # they are kept at least and at most so long
+UNAWARE_S: Final = 300.0  # a network without signatures is asked again after this
+
+Question = tuple[dns.name.Name, RdataType]
+
+
+class Validator:
+    """Validates answers of this network's resolvers.
+
+    ask      a question with signatures wanted
+    network  what changes when other resolvers are asked
+    anchors  of the user; names in none of these zones hang on the root's
+    strict   False: a network whose resolvers pass no signatures on makes answers unsigned,
+             but for names in ANCHORS, instead of bogus
+    now      seconds since 1970
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[str, RdataType], Awaitable[dns.message.Message]],
+        network: Callable[[], Hashable],
+        *,
+        anchors: dnssec.Anchors,
+        strict: bool = False,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._ask, self._network, self._now, self._strict = ask, network, now, strict
+        self._own = anchors
+        self._anchors = {**dnssec.parse_anchors(dnssec.ROOT_ANCHORS), **anchors}
+        self._cache: dict[Question, tuple[dns.message.Message, float]] = {}
+        self._unaware: tuple[Hashable, float] | None = None  # a network, and until when
+
+    async def is_secure(self, message: dns.message.Message) -> bool:
+        """Whether the answer is signed. Raise BogusError when it should be, and is not or wrongly."""
+        lenient = not self._strict and not self._concerns_own(message)
+        if lenient and self._is_unaware():
+            return False
+        wanted = dnssec.questions(message, self._anchors)
+        evidence = await self._collect(wanted)
+        try:
+            return dnssec.is_secure(message, self._anchors, evidence, self._now())
+        except BogusError:
+            for question in wanted:  # who has forged one answer may have forged these
+                self._cache.pop(question, None)
+            if lenient and not await self._passes_signatures():
+                return False
+            raise
+
+    def _concerns_own(self, message: dns.message.Message) -> bool:
+        return any(dnssec.anchor_of(rrset.name, self._own) is not None for rrset in message.answer)
+
+    def _is_unaware(self) -> bool:
+        return (
+            self._unaware is not None
+            and self._unaware[0] == self._network()
+            and trio.current_time() < self._unaware[1]
+        )
+
+    async def _passes_signatures(self) -> bool:
+        """Whether this network's resolvers show the root's signatures, asked anew."""
+        with suppress(LookupFailedError):
+            answer = await self._ask(".", DNSKEY)
+            if dnssec.is_signed(answer):
+                self._unaware = None
+                return True
+        self._unaware = self._network(), trio.current_time() + UNAWARE_S
+        return False
+
+    async def _collect(self, wanted: Sequence[Question]) -> dict[Question, dns.message.Message]:
+        found: dict[Question, dns.message.Message] = {}
+
+        async def get(question: Question) -> None:
+            with suppress(LookupFailedError):
+                found[question] = await self._cached(question)
+
+        async with trio.open_nursery() as nursery:
+            for question in wanted:
+                nursery.start_soon(get, question)
+        return found
+
+    async def _cached(self, question: Question) -> dns.message.Message:
+        answer, until = self._cache.get(question, (None, 0.0))
+        if answer is not None and trio.current_time() < until:
+            return answer
+        name, rdtype = question
+        answer = await self._ask(name.to_text(), rdtype)
+        self._cache.pop(question, None)
+        while len(self._cache) >= CACHE_MAX:
+            del self._cache[next(iter(self._cache))]
+        self._cache[question] = answer, trio.current_time() + _ttl_s(answer)
+        return answer
+
+
+def _ttl_s(answer: dns.message.Message) -> float:
+    ttls = [rrset.ttl for rrset in answer.answer]
+    if not ttls:
+        ttls = [min(rrset.ttl, rrset[0].minimum) for rrset in answer.authority if rrset.rdtype == SOA]
+    least, most = TTL_S
+    return min(max(float(min(ttls, default=0)), least), most)
