@@ -1,4 +1,4 @@
-"""XX: a peer that is listed without a key, trusted on first use."""
+"""Hosts that DNS has no key of: trusted on first use (XX), or called back at their address."""
 
 from __future__ import annotations
 
@@ -137,3 +137,75 @@ def test_xx_floods_leave_little_behind() -> None:
     assert len(b.node._responder._xx) <= 64
     with pytest.raises(PeerError):
         b.node.handle_datagram(with_cookie, Locator("127.0.0.1", 5847), net.now)
+
+
+# --- call-back
+
+
+def claimant(net: Network, *, callback: bool = True) -> tuple[SimHost, SimHost]:
+    """A knows B by DNS; of A there is an address only."""
+    b = net.host(B, accept=AcceptPolicy(("*.example",), callback=callback))
+    a = net.host(A, in_dns=False)
+    net.run_for(0.1)
+    net.zone[A] = locator(a).host
+    return a, b
+
+
+def test_who_answers_at_its_address_is_let_in() -> None:
+    net = Network(20)
+    a, b = claimant(net)
+    meet(net, a, b)
+    assert b.disk.peers[A].trust == "callback"
+    assert b.disk.peers[A].key == a.public_key
+    assert not b.disk.peers[A].contacted
+    a.in_dns = True
+    b.handle_lookup(net.result(A))
+    assert b.disk.peers[A].trust == "dns"  # more is known by now
+
+
+def test_nobody_is_called_back_unasked() -> None:
+    net = Network(21)
+    a, b = claimant(net, callback=False)
+    tap = Tap(net)
+    a.resolve(b)
+    net.run_for(10)
+    assert tap.from_host(b) == []
+    assert A not in b.disk.peers
+    assert b.node.host.counters["not_vouched_for"] >= 1
+
+
+def test_a_claim_from_elsewhere_gets_an_impostor_nothing() -> None:
+    """The name's address is another host's, which does not have the key: three tries, then silence."""
+    net = Network(22)
+    a, b = claimant(net)
+    honest = net.host("honest.example", in_dns=False)
+    net.run_for(0.1)
+    net.zone[A] = locator(honest).host
+    tap = Tap(net)
+    a.resolve(b)
+    net.run_for(30)
+    assert A not in b.disk.peers
+    assert a.token_of(b) is None
+    inits = tap.handshakes(b, HandshakeType.IK_INIT)
+    assert 1 <= len(inits) <= 4
+    assert {t.destination.host for t in tap.from_host(b)} == {locator(honest).host}
+    assert b.node.host.counters["not_called_back"] == 1
+    assert b.node.host.indexes == {}
+    net.zone[A] = locator(a).host
+    net.run_for(120)  # what was refused is asked again after a minute
+    a.resolve(b)
+    net.run_for(10)
+    assert b.disk.peers[A].key == a.public_key
+
+
+def test_a_name_with_a_key_in_dns_is_not_called_back() -> None:
+    net = Network(23)
+    a, b = claimant(net)
+    owner = net.host("owner.example", in_dns=False)
+    net.hosts[A], a.in_dns = owner, True  # DNS has another key for the name
+    owner.in_dns = True
+    tap = Tap(net)
+    a.resolve(b)
+    net.run_for(10)
+    assert tap.from_host(b) == []
+    assert A not in b.disk.peers

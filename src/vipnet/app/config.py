@@ -148,16 +148,12 @@ class Accept(Section, frozen=True):
 
     from_     names allowed to; names contacted first are always allowed
     xx        answer hosts that do not know our key (Noise XX)
-    callback  believe a name because its address in DNS answers; false is the only choice yet
+    callback  where DNS has an address and no key, believe the key that is found there
     """
 
     from_: tuple[NamePattern, ...] = field(default=(), name="from")
     xx: bool = False
     callback: bool = False
-
-    def __post_init__(self) -> None:
-        if self.callback:
-            raise ValueError("callback = true is not possible yet: list the peer as [[peer]] with its key")
 
 
 class PeerConfig(Section, frozen=True):

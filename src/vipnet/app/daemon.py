@@ -174,7 +174,7 @@ class Daemon:
                 config.mobility.policy(), nat_keepalive_s=config.transport.nat_keepalive_s
             ),
             space=space,
-            accept=AcceptPolicy(config.accept.from_, config.accept.xx),
+            accept=AcceptPolicy(config.accept.from_, config.accept.xx, config.accept.callback),
             random_bytes=os.urandom,
             unix_us=lambda: time.time_ns() // 1000,
             clock=stored.clock,

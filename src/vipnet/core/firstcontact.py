@@ -1,6 +1,13 @@
-"""XX towards a peer that is listed by name without a key: trust on first use."""
+"""First handshakes with hosts that DNS has no key of.
+
+XX towards a peer that is listed by name: the key that it shows is kept (trust on first use).
+IK towards a name that a stranger claims: if its key is at home where DNS says that the name
+is, it is believed (call-back), which proves only who holds that address now.
+"""
 
 from __future__ import annotations
+
+from typing import Final
 
 from vipnet.core.host import Host
 from vipnet.core.initiator import Initiation, Initiator
@@ -9,16 +16,22 @@ from vipnet.core.mapping import Mapping
 from vipnet.core.outputs import LookupResult, LookupWanted, Output, Transmit
 from vipnet.core.rtt import RttEstimator
 from vipnet.core.trust import ListedPeer
-from vipnet.types import Fqdn, Instant, Locator
+from vipnet.types import Fqdn, Instant, Locator, PublicKey
 from vipnet.wire.handshake import CookieReply
+
+CALL_BACK_S: Final = 3.0  # three tries; a false claim is in the way of the true one for so long
 
 
 class FirstContact:
-    """Until the key is known there is no Peer: nothing can be agreed with an unknown key."""
+    """Until the key is known there is no Peer: nothing can be agreed with an unknown key.
 
-    def __init__(self, host: Host, listed: ListedPeer) -> None:
-        self.listed = listed
+    claimed  the key that a stranger showed, None: XX
+    """
+
+    def __init__(self, host: Host, listed: ListedPeer, claimed: PublicKey | None = None) -> None:
+        self.listed, self.claimed = listed, claimed
         self.host = host
+        self.give_up_at: Instant | None = None
         self.mapping = Mapping(listed.locators)
         self.initiator = Initiator(host, listed.name, RttEstimator(host.policy))
         self.wanted_until: Instant | None = None
@@ -31,6 +44,14 @@ class FirstContact:
         self.wanted_until = Instant(now + self.host.policy.resolve_timeout_s)
         self.initiator.hurry(now)
 
+    def call_back(self, result: LookupResult, source: Locator, now: Instant) -> None:
+        """Somebody at SOURCE claims the name; DNS says RESULT of it."""
+        self.add_looked_up(result)
+        if source.host in result.addresses:  # another port than the usual one
+            self.mapping.add_looked_up(usable_only([source], self.host.space.subnet, self.host.locators))
+        self.give_up_at = Instant(now + CALL_BACK_S)
+        self.initiator.begin(now)
+
     def add_looked_up(self, result: LookupResult) -> None:
         """What DNS says of the peer's place, where it can be true."""
         port = result.port or self.host.port
@@ -38,7 +59,7 @@ class FirstContact:
         self.mapping.add_looked_up(usable_only(named, self.host.space.subnet, self.host.locators))
 
     def next_timeout(self) -> Instant | None:
-        deadlines = (self.initiator.next_timeout(), self.wanted_until)
+        deadlines = (self.initiator.next_timeout(), self.wanted_until, self.give_up_at)
         return min((at for at in deadlines if at is not None), default=None)
 
     def handle_timeout(self, now: Instant) -> list[Output]:
@@ -53,10 +74,16 @@ class FirstContact:
         if not candidates or not self.host.locators:
             self.initiator.postpone(now)
             return [LookupWanted(self.name, "no locator known")]
-        attempt, forgotten = self.initiator.new_xx(now)
+        outputs: list[Output] = []
+        if self.claimed is None:
+            attempt, forgotten = self.initiator.new_xx(now)
+        else:
+            own, psk = self.host.key, self.listed.psk
+            attempt, forgotten = self.initiator.new_init(own, self.claimed, psk, None, (), now)
+            outputs.append(self.host.clock)
         self.forget(forgotten)
         self.host.indexes[attempt.index] = (self, attempt)
-        return [Transmit(attempt.datagram.encode(), locator) for locator in candidates]
+        return outputs + [Transmit(attempt.datagram.encode(), locator) for locator in candidates]
 
     def handle_cookie(
         self, attempt: Initiation, reply: CookieReply, source: Locator, now: Instant

@@ -9,6 +9,7 @@ from vipnet.core.outbound import flush, want_lookup
 from vipnet.core.outputs import BindingFailed, Output, SessionReady, Transmit
 from vipnet.core.peer import Peer
 from vipnet.core.session import Session
+from vipnet.errors import ProtocolError
 from vipnet.types import Instant, Locator
 from vipnet.wire import control
 from vipnet.wire.control import Keepalive
@@ -53,6 +54,8 @@ def handle_response(
     completed = peer.initiator.read_response(attempt, datagram, now)
     if completed is None or completed.response is None:
         return []
+    if peer.runs.refuses(completed.session.boot_id, now):
+        raise ProtocolError(f"{peer.name} answers from a machine with a copied key")
     return complete(peer, completed, source, now)
 
 
@@ -80,6 +83,7 @@ def complete(peer: Peer, completed: Completed, source: Locator, now: Instant) ->
         # Another handshake crossed ours and is preferred; what our init said counts all the same.
         outputs.append(peer.transmit(completed.session, control.encode(Keepalive()), KIND_CONTROL, source))
     outputs += keychange.announce(peer, now)
+    outputs += keychange.handle_run(peer, completed.session, source, now)
     return outputs + flush(peer, now) + replay.restart_flows(peer, now)
 
 
@@ -97,6 +101,7 @@ def confirm(peer: Peer, session: Session, source: Locator, now: Instant) -> list
     outputs += _agree(peer, now)
     outputs += peer.challenge([source], now)
     outputs += keychange.announce(peer, now)
+    outputs += keychange.handle_run(peer, session, source, now)
     return outputs + flush(peer, now) + replay.restart_flows(peer, now)
 
 

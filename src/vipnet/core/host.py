@@ -15,7 +15,7 @@ from vipnet.core.tokens import TokenSpace
 from vipnet.core.trust import AcceptPolicy
 from vipnet.crypto.noise import public_key
 from vipnet.policy import AMPLIFICATION, DEFAULT_PORT, DEFAULT_TUN_MTU, Policy
-from vipnet.types import Fqdn, Locator, PublicKey
+from vipnet.types import Fqdn, Instant, Locator, PublicKey
 
 if TYPE_CHECKING:
     from vipnet.core.firstcontact import FirstContact
@@ -60,6 +60,7 @@ class Host:
         self.has_aes, self.port = has_aes, port
         self.boot_id = random_bytes(8)
         self.locators: tuple[Locator, ...] = ()
+        self.cloned_at: Instant | None = None  # when it was last said that our key is on two machines
         margin_us = _RESTART_MARGIN_US if clock.timestamp else 0
         self._timestamp = clock.timestamp
         self.move_number = clock.move_number + margin_us

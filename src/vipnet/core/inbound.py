@@ -15,6 +15,7 @@ from vipnet.wire import control
 from vipnet.wire.control import (
     Accept,
     Choose,
+    Cloned,
     Close,
     Hint,
     HintAck,
@@ -140,6 +141,8 @@ def _handle_message(
             return _handle_close(peer, session, message)
         case KeyRotation():
             return keychange.handle_rotation(peer, session, message, now)
+        case Cloned():
+            return keychange.handle_cloned(peer.host, peer.name, now)
         case Keepalive():
             return []
 

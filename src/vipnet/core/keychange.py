@@ -8,15 +8,18 @@ that the other knows. Any other change needs DNSSEC, or somebody's hand.
 
 from __future__ import annotations
 
-from vipnet.core.host import OwnKey
+from vipnet.core.host import Host, OwnKey
 from vipnet.core.locators import usable_only
-from vipnet.core.outputs import LogEvent, LookupResult, LookupWanted, Output, TrustLevel
+from vipnet.core.outputs import LogEvent, LookupResult, LookupWanted, Output, OwnKeyCloned, TrustLevel
 from vipnet.core.peer import Peer
 from vipnet.core.session import Session
 from vipnet.core.trust import at_least
 from vipnet.errors import ProtocolError
-from vipnet.types import Instant, Locator, PublicKey, fingerprint
-from vipnet.wire.control import KeyRotation
+from vipnet.types import Fqdn, Instant, Locator, PublicKey, fingerprint
+from vipnet.wire.control import Cloned, KeyRotation, encode
+from vipnet.wire.datagram import KIND_CONTROL
+
+_SAY_AGAIN_S = 60.0
 
 # --- our own key
 
@@ -34,7 +37,31 @@ def announce(peer: Peer, now: Instant) -> list[Output]:
     return peer.seal_to_current(KeyRotation(host.key.public), now)
 
 
+def handle_cloned(host: Host, said_by: Fqdn, now: Instant) -> list[Output]:
+    """A partner sees two machines with our key, or we see the other one: say so, now and then."""
+    last, host.cloned_at = host.cloned_at, now
+    host.count("own_key_cloned")
+    if last is not None and now - last < _SAY_AGAIN_S:
+        return []
+    fields = {"said_by": said_by, "what_to_do": "vipnet key rotate on one of the two machines"}
+    return [LogEvent("trust.own_key_cloned", fields, "warning"), OwnKeyCloned(said_by)]
+
+
 # --- a peer's key
+
+
+def handle_run(peer: Peer, session: Session, source: Locator, now: Instant) -> list[Output]:
+    """A handshake is complete, by some run of the peer's daemon: see whether there are two machines."""
+    if session.boot_id == bytes(8):  # not known after XX
+        return []
+    known = peer.runs.are_two(now)
+    if not peer.runs.saw(session.boot_id, now):
+        return []
+    peer.host.count("cloned_key")
+    outputs: list[Output] = [peer.transmit(session, encode(Cloned()), KIND_CONTROL, source)]
+    if not known:
+        outputs.append(LogEvent("trust.cloned_key", {"peer": peer.name, "one_at": str(source)}, "warning"))
+    return outputs
 
 
 def handle_rotation(peer: Peer, session: Session, message: KeyRotation, now: Instant) -> list[Output]:

@@ -22,6 +22,7 @@ from vipnet.core.outputs import (
     BindingFailed,
     BindingReady,
     DropPeer,
+    LogEvent,
     LookupResult,
     Output,
     Refused,
@@ -56,7 +57,7 @@ class Node:
         self._listed = {peer.name: peer for peer in listed}
         self._by_config = frozenset(self._listed)
         self._contacts: dict[Fqdn, FirstContact] = {}
-        self._responder = Responder(host, self.peers, self._add_peer, self._reschedule)
+        self._responder = Responder(host, self.peers, self._add_peer, self._reschedule, self._call_back)
         self._due: list[tuple[Instant, int, Peer | FirstContact]] = []
         self._scheduled: dict[Fqdn, Instant] = {}
         self._order = count()
@@ -398,7 +399,11 @@ class Node:
         listed = self._listed.get(result.name)
         if listed is None:
             return [BindingFailed(result.name, "its key is not known")]
-        contact = self._contacts.setdefault(result.name, FirstContact(self.host, listed))
+        contact = self._contacts.get(result.name)
+        if contact is None or contact.claimed is not None:
+            if contact is not None:
+                contact.forget(contact.initiator.stop())
+            contact = self._contacts[result.name] = FirstContact(self.host, listed)
         contact.add_looked_up(result)
         contact.want(now)
         self._reschedule(contact)
@@ -412,7 +417,9 @@ class Node:
         source: Locator,
         now: Instant,
     ) -> list[Output]:
-        """Message 2 of XX: from now on the peer has a key, and a place in the store."""
+        """Message 2: from now on the peer has a key, and a place in the store."""
+        if contact.claimed is not None:
+            return self._meet_claimed(contact, contact.claimed, attempt, datagram, source, now)
         key = contact.initiator.read_xx_2(attempt, datagram)
         if self._is_own(key):
             raise ProtocolError(f"{contact.name} answers with our own key")
@@ -424,6 +431,33 @@ class Node:
         outputs: list[Output] = [peer.known, *binding.absorb(peer, step), self.host.clock]
         outputs.append(Transmit(message, source))
         outputs += handshakes.complete(peer, completed, source, now)
+        self._reschedule(peer)
+        return outputs
+
+    def _call_back(self, key: PublicKey, result: LookupResult, source: Locator, now: Instant) -> None:
+        """Somebody at SOURCE shows KEY as that of a name of which DNS has addresses only."""
+        if result.name in self._contacts:
+            return  # one at a time
+        listed = self._listed.get(result.name, ListedPeer(result.name))
+        contact = self._contacts[result.name] = FirstContact(self.host, listed, key)
+        contact.call_back(result, source, now)
+        self._reschedule(contact)
+
+    def _meet_claimed(
+        self,
+        contact: FirstContact,
+        key: PublicKey,
+        attempt: Initiation,
+        datagram: HandshakeDatagram,
+        source: Locator,
+        now: Instant,
+    ) -> list[Output]:
+        """Message 2 of IK to a claimed key: it is at home where DNS says that the name is."""
+        completed = contact.initiator.read_response(attempt, datagram, now)
+        if completed is None:
+            return []
+        peer = self._add_peer(StorePeer(contact.name, key, "callback"))
+        outputs: list[Output] = [peer.known, *handshakes.complete(peer, completed, source, now)]
         self._reschedule(peer)
         return outputs
 
@@ -563,6 +597,12 @@ class Node:
                 return searched + outbound.want_lookup(peer, "its data stopped")
 
     def _serve_contact(self, contact: FirstContact, now: Instant) -> list[Output]:
+        if contact.claimed is not None and _is_due(contact.give_up_at, now):
+            del self._contacts[contact.name]
+            contact.forget(contact.initiator.stop())
+            self._responder.refuse(contact.name, contact.claimed, now)
+            self.host.count("not_called_back")
+            return [LogEvent("accept.no_answer_at_its_address", {"peer": contact.name}, "warning")]
         outputs = contact.handle_timeout(now)
         if _is_due(contact.wanted_until, now):
             contact.wanted_until = None

@@ -79,6 +79,12 @@ class Deliver(Struct, frozen=True, gc=False):
     offload: Offload | None = None
 
 
+class OwnKeyCloned(Struct, frozen=True):
+    """Another machine has our key, or SAID_BY, a partner, says so."""
+
+    said_by: Fqdn
+
+
 class Refused(Struct, frozen=True):
     """Something from SOURCE was not acceptable: count it."""
 
@@ -315,6 +321,7 @@ Output = (
     Transmit
     | Deliver
     | Refused
+    | OwnKeyCloned
     | LookupWanted
     | BindingReady
     | BindingFailed

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from msgspec import structs
 
 from vipnet.core.backlog import Backlog
+from vipnet.core.clones import Runs
 from vipnet.core.fitting import fit
 from vipnet.core.flows import Flows
 from vipnet.core.hints import HintSender
@@ -93,6 +94,7 @@ class Peer:
         self.hints: HintSender | None = None
         self.port = known.locators[0].port if known.locators else DEFAULT_PORT
         self.boot_id: bytes | None = None
+        self.runs = Runs()
         self.inbound_addresses = b""  # source and destination of every packet from the peer
 
         self.last_traffic: Instant | None = None

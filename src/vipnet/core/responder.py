@@ -50,7 +50,11 @@ class _Claim(Struct, frozen=True):
 
 
 class Responder:
-    """`peers` and `add_peer` are the node's; `reschedule` tells it that a peer has other deadlines."""
+    """`peers` and `add_peer` are the node's.
+
+    reschedule  tells it that a peer has other deadlines
+    call_back   has it ask at the addresses that DNS has for a name whether a claim is true
+    """
 
     def __init__(
         self,
@@ -58,8 +62,10 @@ class Responder:
         peers: dict[Fqdn, Peer],
         add_peer: Callable[[StorePeer], Peer],
         reschedule: Callable[[Peer], object],
+        call_back: Callable[[PublicKey, LookupResult, Locator, Instant], object],
     ) -> None:
-        self._host, self._peers, self._add_peer, self._reschedule = host, peers, add_peer, reschedule
+        self._host, self._peers, self._add_peer = host, peers, add_peer
+        self._reschedule, self._call_back = reschedule, call_back
         self._jar = CookieJar(host.random_bytes(32))
         self._held: dict[tuple[Fqdn, PublicKey], tuple[_Claim, Instant]] = {}
         self._refused: dict[tuple[Fqdn, PublicKey], Instant] = {}
@@ -132,6 +138,8 @@ class Responder:
 
     def _decide(self, claim: _Claim, now: Instant) -> list[Output]:
         name, host = claim.payload.name, self._host
+        if claim.key == host.public_key and claim.payload.boot_id != host.boot_id:
+            return keychange.handle_cloned(host, name, now)
         if name == host.name or any(claim.key == own.public for own in host.own_keys):
             raise ProtocolError("somebody else with our own key or name")
         peer = self._peers.get(name)
@@ -141,6 +149,9 @@ class Responder:
         if peer is None:
             return self._hold(claim, now)
         if claim.key == peer.key:
+            if peer.runs.refuses(claim.payload.boot_id, now):
+                host.count("cloned_key")
+                raise ProtocolError(f"{name} knocks from a machine with a copied key")
             return self._answer(peer, claim, now)
         if claim.key in peer.known.previous_keys:
             outputs = keychange.handle_previous_key(peer, claim.own, claim.source, now)
@@ -184,8 +195,11 @@ class Responder:
             return self._handle_change(peer, claim, result, now)
         if result.failed:
             return []  # it will try again
+        if result.key is None and result.addresses and self._host.accept.callback:
+            self._call_back(claim.key, result, claim.source, now)
+            return []
         if result.key != claim.key:
-            self._refused[result.name, claim.key] = now
+            self.refuse(result.name, claim.key, now)
             self._host.count("not_vouched_for")
             fields = {"peer": result.name, "from": str(claim.source), "dns_has_key": result.key is not None}
             return [LogEvent("accept.refused", fields, "warning")]
@@ -200,10 +214,14 @@ class Responder:
         if claim.key == peer.key or claim.key in peer.known.previous_keys:
             return self._decide(claim, now)  # it has become true meanwhile
         if claim.key != result.key or not keychange.vouched_for(peer, result):
-            self._refused[peer.name, claim.key] = now
+            self.refuse(peer.name, claim.key, now)
             return keychange.refuse(peer, claim.key, result)
         outputs = keychange.change(peer, claim.key, now, "DNSSEC", "dnssec")
         return outputs + self._answer(peer, claim, now)
+
+    def refuse(self, name: Fqdn, key: PublicKey, now: Instant) -> None:
+        """Nobody vouches for NAME to have KEY: do not ask again for a while."""
+        self._refused[name, key] = now
 
     # --- answers
 

@@ -15,10 +15,12 @@ class AcceptPolicy(Struct, frozen=True):
 
     patterns  names as `*.example.org`; a name that matches still has to be vouched for by DNS
     xx        answer peers that do not know our key (trust on first use at their side)
+    callback  where DNS has an address and no key: believe what answers there
     """
 
     patterns: tuple[str, ...] = ()
     xx: bool = False
+    callback: bool = False
 
     def allows(self, name: Fqdn) -> bool:
         return any(fnmatchcase(name, pattern) for pattern in self.patterns)

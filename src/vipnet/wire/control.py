@@ -129,6 +129,10 @@ class KeyRotation(Message, frozen=True, tag=11):
     key: Annotated[bytes, Meta(min_length=32, max_length=32)]
 
 
+class Cloned(Message, frozen=True, tag=12):
+    """Two machines speak to me with your key: one is a copy of the other."""
+
+
 ControlMessage = (
     Offer
     | OfferRequest
@@ -141,6 +145,7 @@ ControlMessage = (
     | Keepalive
     | Close
     | KeyRotation
+    | Cloned
 )
 TokenMessage = Offer | OfferRequest | Choose | Accept
 
