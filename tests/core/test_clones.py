@@ -66,7 +66,7 @@ def test_a_partner_notices_says_so_and_stays_with_the_first() -> None:
     for _ in range(8):
         for machine in (clone, a):
             peer_at(machine, b).want_handshake(net.now)
-            machine.watch_timer()
+            machine.node._reschedule(peer_at(machine, b))
             net.run_for(1)
     runs = peer_at(b, a).runs
     assert runs.are_two(net.now)

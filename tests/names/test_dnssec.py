@@ -102,11 +102,11 @@ def _without(rdtype: int) -> Callable[[dns.message.Message], object]:
 
 
 def _with_another_key(message: dns.message.Message) -> None:
-    for rrset in message.answer:
-        if rrset.rdtype == TXT:
-            forged = rrset[0].replace(strings=(b"v=vip1 k=" + b"A" * 43 + b"= p=5847",))
-            rrset.discard(rrset[0])
-            rrset.add(forged)
+    forged = f'"v=vip1 k={"A" * 43}= p=5847"'
+    message.answer[:] = [
+        dns.rrset.from_text(rrset.name, rrset.ttl, "IN", "TXT", forged) if rrset.rdtype == TXT else rrset
+        for rrset in message.answer
+    ]
 
 
 def _without_ds_of_vipip(message: dns.message.Message) -> None:

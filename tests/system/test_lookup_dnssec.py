@@ -7,6 +7,7 @@ from typing import Any
 
 import dns.message
 import dns.query
+import dns.rrset
 import pytest
 import trio
 from dns.rdatatype import RRSIG, TXT
@@ -15,6 +16,7 @@ from tests.signedzones import RECORD, SignedZones, running_signed_zones
 
 from vipnet.app.config import Dns
 from vipnet.app.nameservice import NameService
+from vipnet.app.resolving import Resolving
 from vipnet.core.outputs import LookupResult
 from vipnet.errors import BogusError, UnreachableError
 from vipnet.names import dnssec
@@ -62,11 +64,11 @@ def strip(message: dns.message.Message) -> None:
 
 
 def forge(message: dns.message.Message) -> None:
-    for rrset in message.answer:
-        if rrset.rdtype == TXT:
-            forged = rrset[0].replace(strings=(b"v=vip1 k=" + b"A" * 43 + b"= p=5847",))
-            rrset.discard(rrset[0])
-            rrset.add(forged)
+    forged = f'"v=vip1 k={"A" * 43}= p=5847"'
+    message.answer[:] = [
+        dns.rrset.from_text(rrset.name, rrset.ttl, "IN", "TXT", forged) if rrset.rdtype == TXT else rrset
+        for rrset in message.answer
+    ]
 
 
 def test_a_signed_record_is_secure_and_the_chain_is_asked_once(zones: SignedZones) -> None:
@@ -167,8 +169,19 @@ def test_an_application_gets_neither_token_nor_address_for_a_bogus_name(zones: S
         reply = dns.message.from_wire(await service.answer(query.to_wire(), False))
         assert (reply.rcode(), reply.answer) == (dns.rcode.SERVFAIL, [])
         assert "DNSSEC" in str(reply.options[0])
-        resolved = await service.resolve(B)
-        assert (resolved["kind"], resolved["address"]) == ("failed", None)
+        resolving = Resolving(
+            own_name=Fqdn("a.vipip.test"),
+            own_token=lambda: pytest.fail("not ours"),
+            lookup=lookup,
+            kinds=service.kinds,
+            known=lambda name: None,
+            name_of=lambda token: None,
+            contact=lambda name: None,
+            reach=lambda name, within_s: pytest.fail("nobody to reach"),
+        )
+        trace = (await resolving.trace(B)).json()
+        assert (trace["kind"], trace["address"]) == ("failed", None)
+        assert "DNSSEC" in trace["problem"]
         assert bound == []
         resolver.tamper = lambda message: None
         await service.answer(query.to_wire(), False)

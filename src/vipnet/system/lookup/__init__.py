@@ -58,7 +58,9 @@ AAAA_DELAY_S: Final = 0.05  # RFC 8305 section 3, "Resolution Delay"
 class ResolveSigned(Protocol):
     """Ask a question; `signed`: with the signatures of the answer."""
 
-    async def __call__(self, asked: str, rdtype: RdataType, /, *, signed: bool) -> dns.message.Message: ...
+    async def __call__(
+        self, asked: str, rdtype: RdataType, /, *, signed: bool = False
+    ) -> dns.message.Message: ...
 
 
 class Lookup:
