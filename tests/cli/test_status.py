@@ -74,6 +74,15 @@ def test_status_names_what_keeps_it() -> None:
     assert lines[-1].startswith("No peers yet")
 
 
+def test_trouble_with_a_peers_key_is_said_below_it() -> None:
+    fingerprint = "-".join(["0123"] * 8)
+    text = render.peers([PEER | {"offered_key": fingerprint, "cloned_key": True}])
+    assert [line.strip() for line in text.splitlines()[-2:]] == [
+        "another key was offered, and refused: `vipnet trust list`",
+        "two machines have its key: one is a copy of the other",
+    ]
+
+
 def test_moves_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "localtime", time.gmtime)
     with daemon({"moves": answering(MOVES)}) as config:

@@ -13,7 +13,8 @@ from tests.schema import hold, validator
 from tests.support import need_root
 
 _PEER = (
-    "name token local_token state trust locator path_mtu srtt_ms lease_s heard_s rx_bytes tx_bytes last_move"
+    "name token local_token state trust offered_key cloned_key locator path_mtu srtt_ms lease_s heard_s "
+    "rx_bytes tx_bytes last_move"
 )
 _FIGURES = (
     "udp.switch_ms udp.lost udp.duplicated udp.sent udp.by_direction.mover_sends "

@@ -31,6 +31,7 @@ from msgspec import structs
 
 from vipnet.app import publishers
 from vipnet.app.clock import Clock
+from vipnet.app.clonewatch import CloneWatch
 from vipnet.app.config import Config, PeerConfig
 from vipnet.app.control import SOCKET_NAME, serve_control
 from vipnet.app.engine import Engine, now
@@ -122,6 +123,7 @@ class Daemon:
             store=self._store,
             lookup=self.lookup,
             use_local_token=lambda local, remote: routes.use_local_token(tun.name, local, remote),
+            cloned=self._handle_cloned,
         )
         self.names = NameService(
             own_name=config.name,
@@ -156,6 +158,11 @@ class Daemon:
             interval_s=config.publish.min_interval_s,
             published=self._handle_published,
             failed=self.portal.suspect,
+        )
+        self._clones = CloneWatch(
+            self.publishing,
+            ask=partial(self.lookup.lookup, config.name, authoritative=True),
+            cloned=self._is_cloned,
         )
         self._resolver_up = self._in_dns = self._was_ready = False
         self._dns_ms: dict[int, float] = {}
@@ -216,6 +223,7 @@ class Daemon:
         await nursery.start(netwatch.watch, updates, ignore, self.config.transport.interfaces)
         nursery.start_soon(self._follow_network, news)
         nursery.start_soon(self.publishing.run)
+        nursery.start_soon(self._clones.run)
         nursery.start_soon(self.portal.run)
         for peer in self.config.peers:
             nursery.start_soon(self._look_up_listed, peer)
@@ -280,6 +288,12 @@ class Daemon:
                 scope.cancel()
                 return
 
+    def _is_cloned(self) -> bool:
+        return self.node.host.is_cloned(now())
+
+    def _handle_cloned(self) -> None:
+        self._clones.handle_notice()
+
     def _handle_portal(self, captive: bool) -> None:
         """Whatever was asked of a portal, the answers are worth nothing."""
         if captive:
@@ -343,6 +357,8 @@ class Daemon:
             return "detached"
         if self.portal.captive:
             return "captive"
+        if self._is_cloned():
+            return "cloned-key"
         if self.publishing.state == "clock" or self.clock.wrong:
             return "clock"
         published = self.publishing.state == "off" or (self.publishing.state == "ok" and self._in_dns)

@@ -25,6 +25,7 @@ from vipnet.core.outputs import (
     LookupWanted,
     MoveReport,
     Output,
+    OwnKeyCloned,
     PathAnswered,
     Refused,
     SessionReady,
@@ -59,6 +60,7 @@ class Engine:
     """Pumps of the daemon. Each is a task; a fault in one ends them all.
 
     use_local_token  gives tun0 a further address
+    cloned           told that another machine seems to have our key
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Engine:
         store: Store,
         lookup: Lookup,
         use_local_token: Callable[[Token, Token], None],
+        cloned: Callable[[], object] = lambda: None,
         now: Callable[[], Instant] = now,
     ) -> None:
         self.node, self.lookup = node, lookup
@@ -78,7 +81,7 @@ class Engine:
         self._unsent: deque[Transmit] = deque()  # the socket had no room
         self._unsent_bytes = 0
         self._tun, self._sockets, self._store = tun, sockets, store
-        self._use_local_token, self._now = use_local_token, now
+        self._use_local_token, self._cloned, self._now = use_local_token, cloned, now
         self._waiting: dict[Fqdn, _Waiting] = {}
         self._sessions_at: dict[Fqdn, float] = {}  # the newest with each peer, on trio's clock
         self._pings: dict[Fqdn, set[trio.MemorySendChannel[float]]] = {}
@@ -288,8 +291,14 @@ class Engine:
                 self._note_contact(output)
             case MoveReport():
                 self._keep(output)
-            case LogEvent():
-                log.log(_LEVELS[output.level], output.name, extra=output.fields)
+            case LogEvent() | OwnKeyCloned():
+                self._say(output)
+
+    def _say(self, output: LogEvent | OwnKeyCloned) -> None:
+        if isinstance(output, OwnKeyCloned):
+            self._cloned()
+        else:
+            log.log(_LEVELS[output.level], output.name, extra=output.fields)
 
     def _send(self, transmit: Transmit) -> None:
         """Send, or keep for when the socket has room: in their order, and not without end."""

@@ -81,6 +81,11 @@ class PublishLoop:
         return self._state
 
     @property
+    def address(self) -> str | None:
+        """The best of those that DNS has by the last update."""
+        return self._address
+
+    @property
     def writes_record(self) -> bool:
         """Whether the capability record gets into DNS by this provider."""
         return self._publisher is not None and self._publisher.writes_record

@@ -10,13 +10,14 @@ from msgspec import to_builtins
 from vipnet.core.node import Node
 from vipnet.core.outputs import MoveReport, PartnerMove
 from vipnet.core.peer import Peer
-from vipnet.types import Instant
+from vipnet.types import Instant, fingerprint
 
 
 def peer_status(peer: Peer, last: MoveReport | None, now: Instant) -> dict[str, Any]:
     """One element of `peers`; what is not known is None."""
     binding, heard = peer.binding, peer.mapping.last_heard
     lease_s = None if heard is None else max(0.0, heard + peer.host.policy.lease_s - now)
+    offered = peer.offered_key
     line = None if last is None else next((one for one in last.partners if one.name == peer.name), None)
     return {
         "name": peer.name,
@@ -24,6 +25,8 @@ def peer_status(peer: Peer, last: MoveReport | None, now: Instant) -> dict[str, 
         "local_token": None if binding is None else str(binding.local_token),
         "state": _state(peer, now),
         "trust": peer.known.trust,
+        "offered_key": None if offered is None else fingerprint(offered),
+        "cloned_key": peer.runs.are_two(now),
         "locator": None if peer.mapping.current is None else str(peer.mapping.current),
         "path_mtu": peer.path_mtu,
         "srtt_ms": None if peer.rtt.srtt_s is None else peer.rtt.srtt_s * 1000,

@@ -112,7 +112,17 @@ def peers(items: Sequence[dict[str, Any]]) -> str:
         lines.append(row)
         if detail := _detail(peer):
             lines.append(f"    {detail}")
+        lines += [f"    {warning}" for warning in _warnings(peer)]
     return "\n".join(lines)
+
+
+def _warnings(peer: dict[str, Any]) -> list[str]:
+    warnings = []
+    if peer["offered_key"] is not None:
+        warnings.append("another key was offered, and refused: `vipnet trust list`")
+    if peer["cloned_key"]:
+        warnings.append("two machines have its key: one is a copy of the other")
+    return warnings
 
 
 def _detail(peer: dict[str, Any]) -> str:

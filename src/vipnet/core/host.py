@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from vipnet.core.clones import REFUSED_S
 from vipnet.core.icmp import IcmpAnswers
 from vipnet.core.opening import buffer_size
 from vipnet.core.outputs import DropOldKey, Output, StoreClock, StoreOldKey, Transmit
@@ -72,6 +73,10 @@ class Host:
         self.icmp = IcmpAnswers()
         self.tun_mtu = tun_mtu
         self._plaintexts = bytearray()
+
+    def is_cloned(self, now: Instant) -> bool:
+        """Whether somebody said not long ago that another machine has our key."""
+        return self.cloned_at is not None and now - self.cloned_at < REFUSED_S
 
     # --- keys
 
