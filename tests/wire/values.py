@@ -56,6 +56,8 @@ messages: st.SearchStrategy[control.ControlMessage] = st.one_of(
     st.builds(control.PathResponse, data=eight_bytes),
     st.builds(control.Keepalive),
     st.builds(control.Close, reason=st.text(max_size=200)),
+    st.builds(control.KeyRotation, key=st.binary(min_size=32, max_size=32)),
+    st.builds(control.Cloned),
 )
 
 message_lists = st.lists(token_messages, max_size=2).map(tuple)
