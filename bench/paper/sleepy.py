@@ -22,10 +22,10 @@ from vipnet.types import Fqdn
 def make_sleepy(file: Path) -> None:
     awake = Lookup.lookup
 
-    async def lookup(self: Lookup, name: Fqdn, *, authoritative: bool) -> LookupResult:
+    async def lookup(self: Lookup, name: Fqdn, *, authoritative: bool, verify: bool = False) -> LookupResult:
         delay_ms = float(await trio.Path(file).read_text(encoding="ascii"))
         await trio.sleep(delay_ms / 1000)
-        return await awake(self, name, authoritative=authoritative)
+        return await awake(self, name, authoritative=authoritative, verify=verify)
 
     Lookup.lookup = lookup  # type: ignore[method-assign]
 
