@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
-from bench.cases import CASES, TCP_BYTES, Case, Step
+from bench.cases import CASES, Case, Step
 from msgspec import Struct
 
 from vipnet.app.control import ask_daemon
@@ -217,7 +217,7 @@ def settings_of(case: Case, layout: Layout, run: int) -> dict[str, Settings]:
             tuple(sends),
             UDP_PORT,
             TCP_PORT if tcp_ports[label] in case.flows else None,
-            tcp_bytes=TCP_BYTES,
+            tcp_bytes=case.tcp_bytes,
         )
         for label, sends in senders.items()
     }

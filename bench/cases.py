@@ -10,7 +10,7 @@ from vipnet.lab.flows import Flow
 from vipnet.lab.layout import Lan
 from vipnet.lab.moves import Kind
 
-TCP_BYTES: Final = 1_000  # a write
+TCP_BYTES: Final = 1_000  # a write, where nothing else is said
 UDP_BOTH: Final = (Flow.UDP_A_B, Flow.UDP_B_A)
 TCP_BOTH: Final = (Flow.TCP_A_B, Flow.TCP_B_A)
 
@@ -48,6 +48,7 @@ class Case(Struct, frozen=True, kw_only=True):
     before, after  what puts a where the move begins, and back again
     floor          bare datagrams go from each mover to r meanwhile
     lanes          so many labs side by side, where one would mostly wait
+    tcp_bytes      a write
     """
 
     rows: tuple[Row, ...]
@@ -58,6 +59,7 @@ class Case(Struct, frozen=True, kw_only=True):
     after: tuple[Step, ...] = ()
     floor: bool = True
     lanes: int = 1
+    tcp_bytes: int = TCP_BYTES
 
     @property
     def flows(self) -> tuple[Flow, ...]:

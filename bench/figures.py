@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
 import signal
 import sys
@@ -59,7 +60,7 @@ class Run:
         total_s = sum(runs * cell.expected_s for cell in document.cells) + BED_S * len(self._beds)
         total_s += sum(ASIDES[name][1] for name in asides)
         self._bar = tqdm(
-            total=round(total_s),
+            total=math.ceil(total_s),
             disable=None if sys.stderr.isatty() else False,
             mininterval=0.5,
             bar_format="{percentage:3.0f}% |{bar:24}| {elapsed} gone, {remaining} left  {desc}",
@@ -117,7 +118,7 @@ class Run:
         self._bar.set_description_str(name.replace("_", " "))
         try_it, takes_s = ASIDES[name]
         try:
-            found = try_it(f"figures-{os.getpid()}-{name.replace('_', '-')}")
+            found = try_it(f"figures-{os.getpid()}-{name[:3]}")
             with self._lock:
                 self.document.asides[name] = found
         except VipnetError as error:

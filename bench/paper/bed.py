@@ -34,6 +34,7 @@ _ANSWER_S: Final = 20.0  # more than any latency that is ordered
 _SYSCTLS_2001: Final = {
     "ipv4/tcp_early_retrans": "0",  # no tail loss probes (RFC 8985 section 7)
     "ipv4/tcp_recovery": "0",  # nor what else of RACK-TLP came after Linux 2.2
+    "ipv4/tcp_window_scaling": "0",  # 64 KB, which an outage of some milliseconds swallows as a whole
 }
 _ROUTE_2001: Final = "rto_min 200ms quickack 0"
 

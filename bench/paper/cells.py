@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal, get_args
 
+from bench.cases import TCP_BYTES
 from msgspec import Struct
 
 from vipnet.lab.flows import Flow
@@ -24,6 +25,7 @@ SLEEP_LATENCIES_S: Final = (0.0, 1.0, 2.0, 4.0)
 KERNEL_LATENCIES_S: Final = (0.0, 1.0, 3.0)
 RTTS_MS: Final = (0.25, 1.0, 5.0, 20.0, 50.0, 100.0, 200.0)
 QUICK_RTTS_MS: Final = (20.0, 200.0)
+BULK_BYTES: Final = 65_536  # each 5 ms: 105 Mbit/s, what the paper's Ethernet carried
 TRIAL_S: Final = 3.2  # of a move with all around it, for the time that is left
 
 
@@ -46,13 +48,14 @@ class BedKind(Struct, frozen=True, kw_only=True):
 
 
 class Cell(Struct, frozen=True, kw_only=True):
-    """`dns_ms` is the latency that is ordered; what it was is measured."""
+    """`dns_ms` is the latency that is ordered; what it was is measured. `tcp_bytes`: a write, every 5 ms."""
 
     part: Part
     bed: BedKind
     flows: tuple[Flow, ...]
     movers: tuple[str, ...]
     dns_ms: float = 0.0
+    tcp_bytes: int = TCP_BYTES
 
     @property
     def key(self) -> str:
@@ -126,7 +129,9 @@ def _sleepy(latencies: Sequence[float], kernel: Kernel) -> list[Cell]:
 def _of_2001(*, quick: bool) -> list[Cell]:
     one = BedKind(profile="paper", kernel="2001")
     late = BedKind(profile="paper", kernel="2001", late=True)
-    cells = [Cell(part="kernel", bed=one, flows=TCP, movers=(mover,)) for mover in ("a", "b")]
+    cells = [
+        Cell(part="kernel", bed=one, flows=TCP, movers=(mover,), tcp_bytes=BULK_BYTES) for mover in ("a", "b")
+    ]
     latencies = () if quick else KERNEL_LATENCIES_S
     return cells + [
         Cell(part="kernel", bed=late, flows=UDP + TCP, movers=("a", "b"), dns_ms=1000 * latency)

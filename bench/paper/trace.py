@@ -162,7 +162,10 @@ def tell_story(
         if not one.first <= oldest < one.end:
             continue
         again.append(one.at_ms)
-        if one.at_ms - sent[number - 1].at_ms >= RTO_MIN_MS:  # else it goes on from the one before
+        last_ms = max(other.at_ms for other in sent[:number] if other.first <= one.first < other.end)
+        acked_ms = ack_times[place - 1] if place else move_ms
+        # Right after an ack it goes on from the time-out before.
+        if one.at_ms - max(last_ms, acked_ms) >= RTO_MIN_MS:
             time_outs.append(one.at_ms)
     came = next(one for one in received if one.at_ms == silence.ended_ms)
     times = [one.at_ms for one in sent if one.first <= came.first < one.end and one.at_ms <= came.at_ms]

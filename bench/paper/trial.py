@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.attempts import Attempt, Running, settings_of
-from bench.cases import Case, Row, Step
+from bench.cases import TCP_BYTES, Case, Row, Step
 from bench.paper import trace
 from bench.paper.bed import Bed
 from bench.paper.capture import Tap, tcpdump
@@ -30,7 +30,7 @@ class Stream(Struct, frozen=True):
     """One stream of one trial.
 
     switch_ms   by the packets at the receiver; None: it broke
-    program_ms  the same by the stamps of the receiving program
+    program_ms  the same by the stamps of the receiving program; None: not to be compared
     """
 
     switch_ms: float | None
@@ -96,7 +96,9 @@ class Trace(Struct, frozen=True):
 
 def measure(bed: Bed, cell: Cell, run: int) -> tuple[Trial, Trace | None]:
     """Raise HostError when there is no traffic before anything moved, or packets were not captured."""
-    case = Case(rows=(Row("", cell.flows, 0),), move=Step("switch"), movers=cell.movers)
+    case = Case(
+        rows=(Row("", cell.flows, 0),), move=Step("switch"), movers=cell.movers, tcp_bytes=cell.tcp_bytes
+    )
     from_lans = bed.lans()
     bed.make_dns_late(cell.dns_ms)
     # A slow answer is seen on the wire anyway.
@@ -148,7 +150,7 @@ def _judge(
         is_tcp = flow == Flow.TCP_A_B
         times = trace.in_order_times(received) if is_tcp else trace.datagram_times(files["receiver"])
         silence = trace.longest_silence(times, move_ms)
-        streams[flow] = _stream(attempt, flow, silence), silence
+        streams[flow] = _stream(cell, attempt, flow, silence), silence
         if silence is not None:
             plotted = [(one.at_ms, one.end) for one in received] if is_tcp else _counted(times)
             points = _window(plotted, move_ms, silence)
@@ -174,12 +176,14 @@ def _judge(
     return trial, Trace(cell.key, attempt.run, what, points) if cell.part in ("2a", "2b", "3") else None
 
 
-def _stream(attempt: Attempt, flow: Flow, silence: Silence | None) -> Stream:
+def _stream(cell: Cell, attempt: Attempt, flow: Flow, silence: Silence | None) -> Stream:
+    """A message of many segments has arrived with the last: for the program the silence ends later."""
     figures = attempt.flows[flow.name]
+    comparable = flow == Flow.UDP_A_B or cell.tcp_bytes == TCP_BYTES
     broken = silence is None or figures.switch_ms is None
     return Stream(
         None if broken or silence is None else silence.switch_ms(INTERVAL_MS[flow]),
-        figures.switch_ms,
+        figures.switch_ms if comparable else None,
         figures.sent,
         figures.lost + figures.refused,
         figures.duplicated,
