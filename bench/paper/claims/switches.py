@@ -90,8 +90,8 @@ def kernel(document: Document) -> Row:
         else NONE,
         ours_default="no time-out is waited for",
         why="With the kernel set back: no RACK, no tail loss probes, rto_min 200 ms, windows of 64 KB, which "
-        "a sender of 105 Mbit/s loses as a whole. That is the time-out. The delayed ack after it cannot be set "
-        "back: today's Linux acks the first segments after a loss at once.",
+        "a sender of 105 Mbit/s loses as a whole. That is the time-out. The delayed ack after it cannot be "
+        "set back: today's Linux acks the first segments after a loss at once.",
         verdict="differs" if stories else NONE,
     )
 
