@@ -180,12 +180,12 @@ LONG_UP = (
         "guests behind docker0",
     ),
     Fault(
-        "MTU 1280",
-        "ip link set eth0 mtu 1280",
+        "a link that carries 1,000 bytes",
+        "ip link set eth0 mtu 1000",
         "ip link set eth0 mtu 1500",
         "mtu",
         "warn",
-        "eth0 carries 1280",
+        "eth0 carries 1000",
     ),
     Fault(
         "a server on one real address",

@@ -1,13 +1,23 @@
-"""What iptables-save prints, as the manual pages say it; the model itself is tried in test_packetfilter."""
+"""What iptables-save prints, of both variants: as the manual pages say it, and as the kernel does it."""
 
 from __future__ import annotations
 
+import subprocess
+from collections import Counter
+from contextlib import ExitStack
 from ipaddress import IPv4Network
+from itertools import product
+from random import Random
 
 import pytest
+from tests.app.doctor.test_packetfilter import HERE, PORTS, SOURCES, heard_by_kernel, udp_socket
+from tests.netns import namespace
+from tests.support import need_program
 
 from vipnet.app.doctor import iptables
+from vipnet.app.doctor.checks_firewall import chains_of
 from vipnet.app.doctor.packetfilter import INWARD, THROUGH, Packet, fate
+from vipnet.system.survey.firewall import FirewallFacts
 
 # In the form that ufw writes, shortened.
 UFW = """\
@@ -104,6 +114,87 @@ def test_which_iptables_it_is() -> None:
 def test_what_is_not_known_is_a_doubt() -> None:
     text = "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -m rpfilter --invert -j DROP\nCOMMIT\n"
     assert outcome(text, udp(1)) == "perhaps"
+
+
+MATCHES = (  # at most one of each group in a rule
+    (
+        *("-s 127.0.0.0/23", "! -s 127.0.1.1", "-s 127.0.2.1", "-d 127.0.0.9", "! -d 10.0.0.0/8"),
+        *("-i lo", "! -i lo", "-i eth+", "-i l+"),
+    ),
+    (
+        *("-p udp --dport 7000", "-p udp ! --dport 7001", "-p udp --dport 7001:7002", "-p tcp --dport 7000"),
+        *(
+            "-p udp -m multiport --dports 7000,7002:7003",
+            "-p udp --sport 1:",
+            "-p udp",
+            "! -p udp",
+            "-p icmp",
+        ),
+    ),
+    (
+        *("-m conntrack --ctstate NEW", "-m conntrack --ctstate RELATED,ESTABLISHED", "-m state --state NEW"),
+        *("-m addrtype --dst-type LOCAL", "-m conntrack ! --ctstate NEW"),
+        '-m comment --comment "a -j DROP b"',
+    ),
+)
+TARGETS = (
+    *("-j ACCEPT", "-j DROP", "-j RETURN", "-j one", "-g two", "-j two", "", "-j LOG --log-prefix x"),
+    "-j REJECT --reject-with icmp-port-unreachable",
+)
+
+
+def random_table(random: Random) -> str:
+    """Of `filter`, as iptables-restore reads it."""
+
+    def rules(chain: str, targets: tuple[str, ...]) -> list[str]:
+        made = []
+        for _ in range(random.randint(0, 4)):
+            kinds = random.sample(MATCHES, random.randint(0, 2))
+            made.append(" ".join(["-A", chain, *map(random.choice, kinds), random.choice(targets)]))
+        return made
+
+    last = ("-j ACCEPT", "-j DROP", "-j RETURN", "")
+    policy = random.choice(("ACCEPT", "DROP"))
+    lines = ["*filter", f":INPUT {policy} [0:0]", ":FORWARD DROP [0:0]", ":OUTPUT ACCEPT [0:0]"]
+    lines += [":one - [0:0]", ":two - [0:0]", *rules("two", last), *rules("one", (*last, "-j two", "-g two"))]
+    return "\n".join([*lines, *rules("INPUT", TARGETS), "COMMIT", ""])
+
+
+@pytest.mark.parametrize("variant", ["nft", "legacy"])
+def test_the_model_and_iptables_agree(variant: str) -> None:
+    """Random rules, real datagrams: what goes through is what the model says, and nothing is a perhaps."""
+    need_program("nft", f"iptables-{variant}-restore", f"iptables-{variant}-save")
+
+    def said(*command: str, text: str | None = None) -> str:
+        return subprocess.run(
+            command, input=text, stdout=subprocess.PIPE, text=True, check=True, timeout=20
+        ).stdout
+
+    def inside() -> Counter[str]:
+        outcomes: Counter[str] = Counter()
+        with ExitStack() as stack:
+            listeners = {(HERE, port): stack.enter_context(udp_socket(HERE, port)) for port in PORTS}
+            for listener in listeners.values():
+                listener.setblocking(False)
+            senders = {source: stack.enter_context(udp_socket(source, 6000)) for source in SOURCES}
+            for seed in range(40):
+                table = random_table(Random(seed))
+                said(f"iptables-{variant}-restore", text=table)
+                saved = said(f"iptables-{variant}-save")
+                assert iptables.is_over_nft(saved) is (variant == "nft")
+                shown = said("nft", "-j", "list", "ruleset").encode()
+                found = chains_of(FirewallFacts(shown, (saved,), None, ufw=False))
+                heard = heard_by_kernel(listeners, senders)
+                for source, port in product(SOURCES, PORTS):
+                    packet = Packet(IPv4Network(source), IPv4Network(HERE), "udp", 6000, port, iif="lo")
+                    expected = "passes" if (source, port) in heard else "dropped"
+                    assert fate(found, packet, INWARD).outcome == expected, (seed, source, port, table)
+                    outcomes[expected] += 1
+        return outcomes
+
+    with namespace() as space:
+        outcomes = space.call(inside)
+    assert min(outcomes["passes"], outcomes["dropped"]) > 40
 
 
 @pytest.mark.parametrize(
