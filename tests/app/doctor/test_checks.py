@@ -196,7 +196,7 @@ RUNNING: list[tuple[dict[str, Any], str, str, str, str]] = [
     ({"pings": {PARTNER.name: Ping(None, "step path: no answer")}, "daemon__peers": (structs.replace(PARTNER, heard_s=None),)}, "partners", "warn", "never heard", "vipnet resolve"),
     ({"daemon__counters": {"key_changed": 2}}, "trust", "warn", "another key", "vipnet trust remove"),
     ({"daemon__counters": {"not_accepted": 2}}, "trust", "warn", "[accept] from does not allow", "[accept] from ="),
-    ({"listeners": (Listener(22, "tcp", ADDRESS, "sshd"), *LISTENERS)}, "listeners", "warn", f"sshd (22) at {ADDRESS}", "0.0.0.0"),
+    ({"listeners": (Listener(2222, "tcp", ADDRESS, "sshd"), *LISTENERS)}, "listeners", "warn", f"sshd (2222) at {ADDRESS}", "0.0.0.0"),
     ({"listeners": (Listener(22, "tcp", f"::ffff:{ADDRESS}"),)}, "listeners", "warn", "22 at", "0.0.0.0"),
 ]  # fmt: skip
 
@@ -275,6 +275,7 @@ def test_who_is_not_root_is_told_what_only_root_sees() -> None:
     facts = stopped(
         is_root=False,
         kernel__capabilities=0,
+        kernel__tun_errno=errno.EACCES,
         offloads=OffloadFacts(None, True, True),
         files=(FileFacts("/etc/vipnet/key", "key_file", None, problem=os.strerror(errno.EACCES)),),
         directories=(
@@ -284,7 +285,7 @@ def test_who_is_not_root_is_told_what_only_root_sees() -> None:
         firewall__problem="nft: Operation not permitted (you must be root)",
     )
     found = verdicts(facts)
-    for check in ("capabilities", "tun-offloads", "secrets", "state", "firewall"):
+    for check in ("capabilities", "tun-device", "tun-offloads", "secrets", "state", "firewall"):
         assert found[check].state == "skip", found[check]
         assert "sudo vipnet doctor" in (found[check].fix or "")
     assert judge(facts).ok
@@ -298,6 +299,16 @@ def test_what_partners_can_reach() -> None:
     )
     many = tuple(Listener(port, "tcp", "::") for port in range(1000, 1010))
     assert verdicts(spoilt(HEALTHY, listeners=many))["listeners"].found.endswith("1005 and 4 more")
+
+
+@pytest.mark.parametrize("other", ["0.0.0.0", TOKEN])
+def test_a_server_with_a_socket_for_each_address_is_reached(other: str) -> None:
+    """As ntpd and BIND have."""
+    both = (Listener(53, "udp", ADDRESS, "named"), Listener(53, "udp", other, "named"))
+    assert verdicts(spoilt(HEALTHY, listeners=both))["listeners"].state == "ok"
+    assert verdicts(spoilt(HEALTHY, listeners=both[:1]))["listeners"].state == "warn"
+    guests = (Listener(53, "udp", "192.168.122.1", "dnsmasq"),)
+    assert verdicts(spoilt(HEALTHY, listeners=guests))["listeners"].state == "ok", "a guests' network"
 
 
 def test_what_is_said_of_a_partner() -> None:

@@ -81,6 +81,8 @@ def check_tun_device(facts: Facts) -> Verdict:
                 "tun0, which carries all packets for tokens, cannot be made.",
                 "modprobe tun   (container: start it with --device /dev/net/tun)",
             )
+        case errno.EACCES if not facts.is_root:
+            return skip("tun-device", "/dev/net/tun is for root here", "sudo vipnet doctor")
         case number:
             return fail(
                 "tun-device",

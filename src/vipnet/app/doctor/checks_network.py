@@ -185,13 +185,16 @@ def check_resolver_port(facts: Facts) -> Verdict:
 
 def check_listeners(facts: Facts) -> Verdict:
     """A server on one real address is not on the token that partners use, and goes away with a move."""
-    real = {one.address for one in facts.network.interfaces if one.name != tun_name(facts)} | set(
-        facts.underlay
-    )
+    real = set(facts.underlay)
+    token = facts.daemon.tun.token if facts.daemon else None
+    # Some servers open a socket for each address that there is.
+    covered = {(one.protocol, one.port) for one in facts.listeners if one.everywhere or str(one.ip) == token}
     bound = [
         one
         for one in facts.listeners
-        if str(one.ip) in real and not one.ip.is_loopback and _is_service(one, port_of(facts))
+        if str(one.ip) in real
+        and (one.protocol, one.port) not in covered
+        and _is_service(one, port_of(facts))
     ]
     if bound:
         names = ", ".join(f"{_who(one)} at {one.host}" for one in bound[:_NAMED_MAX])
