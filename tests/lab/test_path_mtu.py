@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ NAME = "b.vipip.net"
 UDP_SIZE = 1372  # bytes: packets of 1,400
 OVERHEAD = 28 + 30  # bytes around an inner packet
 PING_HEADERS = 28
+PING = ("ping", "-M", "do", "-c", "2", "-i", "0.1", "-W", "2", "-s")
 
 _SILENT = """\
 table ip silent {
@@ -28,13 +30,27 @@ table ip silent {
 """
 
 
-def narrow(lab: Lab, mtu: int, *, silent: bool, directory: Path) -> None:
+def inside(lab: Lab, host: str, command: str, lines: str) -> None:
+    """Let COMMAND, which runs where HOST is, read LINES."""
+    command_line = ["ip", "netns", "exec", f"vipnet-{lab.name}-{host}", *command.split()]
+    subprocess.run(command_line, input=lines, text=True, check=True, timeout=20)
+
+
+def narrow(lab: Lab, mtu: int, *, silent: bool) -> None:
     """Let r pass no more than MTU bytes from LAN to LAN, and say so or not."""
-    for lan in (1, 2):
-        lab.on("r", "ip", "route", "replace", f"10.201.{lan}.0/24", "dev", f"lan{lan}", "mtu", str(mtu))
-    rules = directory / "rules.nft"
-    rules.write_text("flush ruleset\n" + (_SILENT if silent else ""))
-    lab.on("r", "nft", "-f", rules)
+    routes = (f"route replace 10.201.{lan}.0/24 dev lan{lan} mtu {mtu}" for lan in (1, 2))
+    inside(lab, "r", "ip -batch -", "\n".join(routes))
+    inside(lab, "r", "nft -f -", "flush ruleset\n" + (_SILENT if silent else ""))
+
+
+def widen(lab: Lab) -> None:
+    """Jumbo frames everywhere: a bridge is as narrow as its ports, a macvlan as what is below it."""
+    ports = [f"{host}{lan}{end}" for host in "ab" for lan in (1, 2) for end in ("n", "")]
+    links = (f"link set {name} mtu 9000" for name in (*ports, "lan1", "lan2"))
+    routes = (f"route replace 10.201.{lan}.0/24 dev lan{lan}" for lan in (1, 2))
+    inside(lab, "r", "ip -batch -", "\n".join((*links, *routes)))
+    for host in ("a", "b"):
+        inside(lab, host, "ip -batch -", "\n".join(f"link set eth{number} mtu 9000" for number in (0, 1)))
 
 
 def path_mtu(lab: Lab, host: str) -> int:
@@ -43,13 +59,18 @@ def path_mtu(lab: Lab, host: str) -> int:
     return found
 
 
+def forget_the_last_network(lab: Lab) -> None:
+    """Kernels keep what they were told for ten minutes (net.ipv4.route.mtu_expires)."""
+    for host in ("a", "b"):
+        inside(lab, host, "ip -batch -", "route flush cache")
+
+
 def check_pings(lab: Lab, mtu: int) -> None:
     """With DF the right size passes, and one byte more is answered."""
     fits = mtu - OVERHEAD
-    command = ("ping", "-M", "do", "-c", "2", "-i", "0.1", "-W", "2", "-s")
-    assert " 0% packet loss" in lab.on("a", *command, str(fits - PING_HEADERS), NAME).stdout
+    assert " 0% packet loss" in lab.on("a", *PING, str(fits - PING_HEADERS), NAME).stdout
     for _ in range(2):
-        done = lab.on("a", *command, str(fits - PING_HEADERS + 1), NAME, check=False)
+        done = lab.on("a", *PING, str(fits - PING_HEADERS + 1), NAME, check=False)
         said = (done.stdout + done.stderr).replace(" ", "")
         assert f"mtu={fits}" in said, "by ICMP, and from then on by the kernel itself"
 
@@ -73,7 +94,7 @@ def test_from_a_wide_network_to_narrow_ones(new_lab: LabFactory, tmp_path: Path)
         wait_until(lambda: path_mtu(lab, "a") == path_mtu(lab, "b") == 1478, "all that tun0 can make")
         lab.move("a")
         running.go_on("beside b")
-        narrow(lab, 1280, silent=True, directory=tmp_path)
+        narrow(lab, 1280, silent=True)
         lab.move("a")
         running.go_on("behind a narrow link of which nobody speaks")
         wait_until(lambda: path_mtu(lab, "a") == path_mtu(lab, "b") == 1280, "1,280 bytes")
@@ -85,10 +106,16 @@ def test_from_a_wide_network_to_narrow_ones(new_lab: LabFactory, tmp_path: Path)
     check_pings(lab, 1280)
 
     lab.move("a")
-    narrow(lab, 1400, silent=False, directory=tmp_path)
+    narrow(lab, 1400, silent=False)
     lab.move("a")
-    for host in ("a", "b"):
-        lab.on(host, "ip", "route", "flush", "cache")  # what the kernel has learned of the last network
+    forget_the_last_network(lab)
     check_sizes(lab)
-    assert path_mtu(lab, "a") == path_mtu(lab, "b") == 1400
+    wait_until(lambda: path_mtu(lab, "a") == path_mtu(lab, "b") == 1400, "1,400 bytes")
     check_pings(lab, 1400)
+
+    widen(lab)
+    lab.move("both")
+    wait_until(lambda: all(lab.ask(host, "status")["tun"]["mtu"] == 8920 for host in "ab"), "jumbo frames")
+    forget_the_last_network(lab)
+    assert " 0% packet loss" in lab.on("a", *PING, "8892", NAME).stdout
+    wait_until(lambda: path_mtu(lab, "a") == 8978, "a path of jumbo frames")

@@ -273,6 +273,7 @@ class PathMtu:
         """The peer is heard, but some sizes are not answered: they do not pass."""
         if not self._confirmed:
             self._put_off(now)
+            self.undecided = False
             self._settle(State.ERROR)
             self._end_round()
             return
@@ -332,9 +333,9 @@ class PathMtus:
         return found
 
     def size(self, to: Locator, source: str | None) -> int | None:
-        """That of the path; None while nothing is known of it."""
+        """That of the path; None until a search has had its end."""
         found = self._paths.get((to, source))
-        return None if found is None or found.state is State.BASE else found.size
+        return None if found is None or found.undecided else found.size
 
     def to_host(self, host: str) -> list[PathMtu]:
         """Paths to HOST that are in use."""
