@@ -30,8 +30,9 @@ from vipnet.core.sealing import seal
 from vipnet.core.session import Session
 from vipnet.crypto.transport import Cipher
 from vipnet.types import Instant, PublicKey
+from vipnet.wire.checksum import sum16
 from vipnet.wire.inner import PROTOCOL_TCP, PROTOCOL_UDP
-from vipnet.wire.offload import CHECKSUM_FIELD, TRAILER_MAX, Offload, Packet, sum16
+from vipnet.wire.offload import CHECKSUM_FIELD, TRAILER_MAX, Offload, Packet
 
 _SEGMENT: Final = 1379 - 12  # bytes of payload: with timestamps, in a tunnel of 1,419
 _SEGMENTS: Final = 45

@@ -13,7 +13,7 @@ from msgspec import Struct
 PROTOCOL_VERSION: Final = 1
 DEFAULT_PORT: Final = 5847
 DEFAULT_SUBNET: Final = "240.0.0.0/4"  # reserved, never routed (RFC 1112 section 4)
-DEFAULT_TUN_MTU: Final = 1420  # 1,500 - IPv6 40 - UDP 8 - seal 29, rounded down as WireGuard does
+DEFAULT_TUN_MTU: Final = 1420  # 1,500 - IPv6 40 - UDP 8 - 32 of a sealed TCP segment
 
 MTU_BASE: Final = 1280  # bytes of an IP packet that every path is assumed to carry (RFC 8200 section 5)
 TUN_MTU_MAX: Final = 8920  # bytes; jumbo frames of 9,000

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from vipnet.core.pathmtu import PathMtu, PathMtus, State, Step
 from vipnet.policy import MTU_BASE, Policy
 from vipnet.types import Instant, Locator
+from vipnet.wire.datagram import TCP_OVERHEAD
 
 V4, V6 = Locator("192.0.2.1", 5847), Locator("2001:db8::1", 5847)
 TUN_MTU = 1420
-MOST = TUN_MTU + 30 + 28  # bytes of an IPv4 packet with the largest of tun0
+MOST = TUN_MTU + TCP_OVERHEAD + 28  # bytes of an IPv4 packet with the largest of tun0
 RTO_S, RTT_S = 0.25, 0.125  # exact as floats
 POLICY = Policy()
 
@@ -75,7 +76,7 @@ def test_nothing_is_probed_until_something_does_not_fit() -> None:
     link = Link(1500)
     assert link.path.next_timeout() is None
     assert (link.path.state, link.path.size, link.path.narrow) == (State.BASE, MTU_BASE, True)
-    assert link.path.inner_max == MTU_BASE - 28 - 30
+    assert link.path.inner_max == MTU_BASE - 28 - TCP_OVERHEAD
     assert link.path.whole_max < 0, "DF only where a probe has shown that it arrives"
 
 
@@ -102,7 +103,7 @@ def test_what_is_found_passes_and_little_more_would(
     link = Link(mtu, to, tun_mtu, lost=[one and number % 3 != 2 for number, one in enumerate(lost)])
     link.want()
     took_s = link.run()
-    most = tun_mtu + 30 + 8 + (40 if to is V6 else 20)
+    most = tun_mtu + TCP_OVERHEAD + 8 + (40 if to is V6 else 20)
     assert link.path.size <= max(mtu, MTU_BASE) or link.path.state is State.ERROR
     if not any(lost):
         assert link.path.state in (State.COMPLETE, State.BASE)
@@ -255,7 +256,7 @@ def test_our_own_link_is_believed() -> None:
 def test_a_small_tun0_needs_one_size() -> None:
     link = Link(1500, tun_mtu=1200)
     assert not link.path.narrow
-    assert link.path.size == 1258
+    assert link.path.size == 1200 + 28 + TCP_OVERHEAD
 
 
 @given(st.binary(max_size=8))

@@ -14,9 +14,11 @@ from tests.lab.streams import check_nothing_lost, streams
 from tests.lab.test_sizes import SIZES, serving
 from tests.support import need_program
 
+from vipnet.wire.datagram import TCP_OVERHEAD
+
 NAME = "b.vipip.net"
 UDP_SIZE = 1372  # bytes: packets of 1,400
-OVERHEAD = 28 + 30  # bytes around an inner packet
+OVERHEAD = 28 + TCP_OVERHEAD  # bytes around an inner packet
 PING_HEADERS = 28
 PING = ("ping", "-M", "do", "-c", "2", "-i", "0.1", "-W", "2", "-s")
 

@@ -10,8 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vipnet.errors import WireError
+from vipnet.wire.checksum import sum16
 from vipnet.wire.datagram import KIND_TCP
-from vipnet.wire.offload import Offload, Packet, complete_checksum, sum16
+from vipnet.wire.offload import Offload, Packet, complete_checksum
 from vipnet.wire.tcp import TcpCut, TcpRun, complete, one_segment, plan_cut, stretches, trailer_size
 
 A, B = bytes([240, 0, 0, 1]), bytes([240, 0, 0, 2])

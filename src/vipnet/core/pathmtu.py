@@ -19,11 +19,10 @@ from msgspec import Struct
 
 from vipnet.policy import CHALLENGE_SIZE, MTU_BASE, Policy
 from vipnet.types import Instant, Locator
-from vipnet.wire.datagram import SEAL_OVERHEAD
+from vipnet.wire.datagram import SEAL_OVERHEAD, TCP_OVERHEAD
 
 _UDP_HEADER: Final = 8  # bytes
 _IP_HEADER: Final = {False: 20, True: 40}  # bytes, by "is IPv6"
-_INNER_OVERHEAD: Final = SEAL_OVERHEAD + 1  # bytes; that of TCP, whose trailer has its length
 _LEAST: Final = {False: 576, True: 1280}  # bytes that a router may name: RFC 791, RFC 8200 section 5
 
 _GRANULARITY: Final = 8  # bytes; a search is over when it cannot find more than so much
@@ -84,7 +83,7 @@ class PathMtu:
         self._header = _IP_HEADER[is_ipv6] + _UDP_HEADER
         self._least = _LEAST[is_ipv6]
         self._small = self._header + SEAL_OVERHEAD + CHALLENGE_SIZE
-        self._max = tun_mtu + _INNER_OVERHEAD + self._header
+        self._max = tun_mtu + TCP_OVERHEAD + self._header
         self._base = min(MTU_BASE, self._max)
         self.watch_from = self._base - self._header
         self.watch_at = Instant(0.0)
@@ -114,7 +113,7 @@ class PathMtu:
         self.state = state
         self.size = self._max if state is State.ERROR else max(self._confirmed, self._base)
         self.narrow = self.size < self._max
-        self.inner_max = self.size - self._header - _INNER_OVERHEAD
+        self.inner_max = self.size - self._header - TCP_OVERHEAD
         self.whole_max = self._confirmed - self._header
 
     def datagram_size(self, size: int) -> int:

@@ -24,6 +24,7 @@ HEADER_SIZE: Final = _HEADER.size  # 12 bytes: the nonce of both ciphers (RFC 51
 TAG_SIZE: Final = 16  # bytes, both ciphers
 KIND_SIZE: Final = 1
 SEAL_OVERHEAD: Final = HEADER_SIZE + TAG_SIZE + KIND_SIZE  # bytes a body grows by: 29
+TCP_OVERHEAD: Final = SEAL_OVERHEAD + 3  # bytes a TCP packet grows by: its trailer has a counter and a length
 
 # What goes out at once, to be cut by the kernel.
 SEGMENTS_MAX: Final = 64  # datagrams; linux/udp.h, UDP_MAX_SEGMENTS before Linux 6.9

@@ -5,8 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from dpkt.dpkt import in_cksum
-
+from vipnet.wire.checksum import checksum
 from vipnet.wire.inner import IPV4_HEADER_MIN
 
 _DONT_FRAGMENT, _MORE_FRAGMENTS, _OFFSET = 0x4000, 0x2000, 0x1FFF
@@ -44,7 +43,7 @@ def _piece(header: bytes, word: int, payload: bytes | memoryview) -> bytes:
     _u16.pack_into(piece, 2, len(piece))
     _u16.pack_into(piece, 6, word)
     _u16.pack_into(piece, 10, 0)
-    _u16.pack_into(piece, 10, in_cksum(bytes(piece[: len(header)])))
+    _u16.pack_into(piece, 10, checksum(bytes(piece[: len(header)])))
     return bytes(piece)
 
 

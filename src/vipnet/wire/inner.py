@@ -7,10 +7,10 @@ from enum import IntEnum
 from ipaddress import IPv4Address
 from typing import Final
 
-from dpkt.dpkt import in_cksum
 from msgspec import Struct
 
 from vipnet.errors import WireError
+from vipnet.wire.checksum import checksum
 
 # version and IHL, TOS, length, id, flags and fragment offset, TTL, protocol, checksum, source, destination
 _IPV4 = struct.Struct("!BBHHHBBH4s4s")
@@ -114,8 +114,8 @@ def icmp_unreachable(
     if not _may_be_answered(offending, packet):
         return None
     quoted = bytes(packet[: _ICMP_PACKET_MAX - IPV4_HEADER_MIN - _ICMP.size])
-    checksum = in_cksum(_ICMP.pack(_UNREACHABLE, code, 0, 0, mtu) + quoted)
-    message = _ICMP.pack(_UNREACHABLE, code, checksum, 0, mtu) + quoted
+    total = checksum(_ICMP.pack(_UNREACHABLE, code, 0, 0, mtu) + quoted)
+    message = _ICMP.pack(_UNREACHABLE, code, total, 0, mtu) + quoted
     sender = source.packed if isinstance(source, IPv4Address) else source
     return _ipv4_header(PROTOCOL_ICMP, sender, offending.source, len(message)) + message
 
@@ -140,5 +140,5 @@ def _is_one_host(address: bytes) -> bool:
 def _ipv4_header(protocol: int, source: bytes, destination: bytes, body_size: int) -> bytes:
     """Return a header of 20 bytes with id 0 and DF, as an atomic packet may have (RFC 6864 section 4.1)."""
     fields = (0x45, _ICMP_TOS, IPV4_HEADER_MIN + body_size, 0, _DONT_FRAGMENT, _ICMP_TTL, protocol)
-    checksum = in_cksum(_IPV4.pack(*fields, 0, source, destination))
-    return _IPV4.pack(*fields, checksum, source, destination)
+    total = checksum(_IPV4.pack(*fields, 0, source, destination))
+    return _IPV4.pack(*fields, total, source, destination)

@@ -13,7 +13,8 @@ from typing import Final
 from msgspec import Struct
 
 from vipnet.errors import WireError
-from vipnet.wire.datagram import BLOCK_MAX, SEAL_OVERHEAD, SEGMENTS_MAX
+from vipnet.wire.checksum import checksum
+from vipnet.wire.datagram import BLOCK_MAX, SEGMENTS_MAX, TCP_OVERHEAD
 from vipnet.wire.inner import PROTOCOL_TCP, PROTOCOL_UDP, is_fragment
 
 PACKET_MAX: Final = 65_535  # bytes; what an IPv4 length field can say
@@ -75,26 +76,18 @@ def super_packet_max(mtu: int) -> int:
     Without it the largest would be one full send and one small rest. The kernel takes room for
     link headers off (tcp_tso_autosize: 320 bytes and one), and rounds down to whole segments.
     """
-    segments = min(SEGMENTS_MAX, BLOCK_MAX // (mtu + SEAL_OVERHEAD + 3))
+    segments = min(SEGMENTS_MAX, BLOCK_MAX // (mtu + TCP_OVERHEAD))
     return min(PACKET_MAX, max(segments * (mtu - _HEADERS_MIN), 0) + _LINK_ROOM)
-
-
-def sum16(data: bytes | bytearray | memoryview, begin: int = 0) -> int:
-    """The ones' complement sum of 16-bit words, folded, as a checksum field holds it begun (RFC 1071)."""
-    padded = bytes(data) + b"\0" if len(data) & 1 else data
-    # 2^16 is 1 modulo 65,535, so a number has the same remainder as the sum of its words.
-    total = (int.from_bytes(padded, "big") + begin) % 0xFFFF
-    return total or 0xFFFF
 
 
 def complete_checksum(packet: bytes | memoryview, offload: Offload) -> bytes:
     """PACKET with the transport checksum that OFFLOAD says is only begun. It must lie inside."""
     done = bytearray(packet)
     # The field holds the sum of the pseudo header: it is summed with the rest.
-    checksum = ~sum16(done[offload.transport :]) & 0xFFFF
-    if offload.checksum == CHECKSUM_FIELD[PROTOCOL_UDP] and not checksum:
-        checksum = 0xFFFF  # 0 would say "none" (RFC 768)
-    _WORD.pack_into(done, offload.transport + offload.checksum, checksum)
+    whole = checksum(done[offload.transport :])
+    if offload.checksum == CHECKSUM_FIELD[PROTOCOL_UDP] and not whole:
+        whole = 0xFFFF  # 0 would say "none" (RFC 768)
+    _WORD.pack_into(done, offload.transport + offload.checksum, whole)
     return bytes(done)
 
 

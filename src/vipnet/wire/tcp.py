@@ -20,9 +20,10 @@ from typing import Final
 from msgspec import Struct
 
 from vipnet.errors import WireError
+from vipnet.wire.checksum import sum16
 from vipnet.wire.datagram import KIND_TCP
 from vipnet.wire.inner import IPV4_HEADER_MIN, PROTOCOL_TCP, is_fragment
-from vipnet.wire.offload import CHECKSUM_FIELD, PACKET_MAX, Offload, Packet, complete_checksum, sum16
+from vipnet.wire.offload import CHECKSUM_FIELD, PACKET_MAX, Offload, Packet, complete_checksum
 
 HEADERS_MIN: Final = 40  # bytes: IPv4 and TCP without options
 HEADERS_MAX: Final = 120
