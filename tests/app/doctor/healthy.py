@@ -68,7 +68,7 @@ HEALTHY = Facts(
     ),
     underlay={ADDRESS: "eth0"},
     overlap=None,
-    firewall=FirewallFacts(b'{"nftables": []}', (), None, ufw=False),
+    firewall=FirewallFacts(b'{"nftables": []}', (), None),
     names=NamesFacts(
         ("127.0.0.47",),
         "vipnet",

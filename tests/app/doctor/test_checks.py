@@ -26,6 +26,7 @@ from tests.app.doctor.healthy import (
     stopped,
     with_tun,
 )
+from tests.app.doctor.test_iptables import UFW
 from tests.schema import hold
 
 from vipnet.app.config import Dns, Transport
@@ -101,6 +102,8 @@ CLASS_E = {"prefix": {"addr": "240.0.0.0", "len": 4}}
 FROM_TOKENS = match(payload("ip", "saddr"), CLASS_E)
 TO_TOKENS = match(payload("ip", "daddr"), CLASS_E)
 OUR_PORT = match(payload("udp", "dport"), 5847)
+UFW_CLOSED = UFW.replace("-A ufw-user-input -m set --match-set friends src -j ACCEPT\n", "")
+IP6TABLES = "*filter\n:INPUT DROP [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n"
 FIREWALLD = Firewalld("public", None, "default", {"public": False})
 
 
@@ -139,7 +142,13 @@ RUNNING: list[tuple[dict[str, Any], str, str, str, str]] = [
     ({"network__interfaces": (LO, ETH0, ETH1, TUN0), "underlay": {ADDRESS: "eth0", "10.1.0.5": "eth1"}}, "rp-filter", "fail", "strict on eth1", "conf.eth1.rp_filter=2"),
     (nft([OUR_PORT, DROP]), "firewall-udp", "fail", 'chain c: "udp dport 5847 drop"', "nft insert rule inet t c handle 7 udp dport 5847 accept"),
     (nft(policy="drop"), "firewall-udp", "fail", "policy of the chain: drop", "nft insert rule inet t c udp dport 5847 accept"),
-    ({**nft(policy="drop"), "firewall__ufw": True}, "firewall", "ok", "kept by ufw", ""),
+    ({"firewall__iptables": (UFW_CLOSED,)}, "firewall", "ok", "kept by ufw", ""),
+    ({"firewall__iptables": (UFW_CLOSED,)}, "firewall-udp", "fail", "table iptables filter, chain INPUT: the policy", "ufw allow 5847/udp"),
+    ({"firewall__iptables": (UFW_CLOSED.replace("--dport 22", "--dport 23").replace("-p icmp", "-p igmp"),)}, "firewall-partners", "warn", "neither ping", "ufw allow in on tun0"),
+    ({"firewall__iptables": (UFW_CLOSED.replace("-A ufw-user-input", "-A ufw-user-input -p udp --dport 5847 -j ACCEPT\n-A ufw-user-input", 1),)}, "firewall-udp", "ok", "UDP port 5847 is open", ""),
+    ({"firewall__ip6tables": (IP6TABLES,), "underlay": {ADDRESS: "eth0", "2001:db8::5": "eth0"}}, "firewall-udp", "fail", "table ip6tables filter, chain INPUT: the policy", "ip6tables -I INPUT -p udp --dport 5847 -j ACCEPT"),
+    ({"firewall__ip6tables": (IP6TABLES,)}, "firewall-udp", "ok", "open", ""),
+    ({"firewall__iptables": ("*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -s 224.0.0.0/3 -j DROP\nCOMMIT\n",)}, "firewall-tokens", "fail", "-s 224.0.0.0/3", "iptables -t raw -I PREROUTING -i tun0 -j ACCEPT"),
     ({**nft(policy="drop"), "firewall__firewalld": FIREWALLD}, "firewall-udp", "fail", "dropped", "firewall-cmd --permanent --add-port=5847/udp"),
     (nft([match({"meta": {"key": "mark"}}, 1), OUR_PORT, DROP]), "firewall-udp", "warn", "perhaps", "udp dport 5847 accept"),
     (nft([match(payload("udp", "sport"), 5847), DROP], hook="output"), "firewall-udp-out", "fail", "on its way out", "udp sport 5847 accept"),

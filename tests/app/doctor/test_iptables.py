@@ -183,7 +183,7 @@ def test_the_model_and_iptables_agree(variant: str) -> None:
                 saved = said(f"iptables-{variant}-save")
                 assert iptables.is_over_nft(saved) is (variant == "nft")
                 shown = said("nft", "-j", "list", "ruleset").encode()
-                found = chains_of(FirewallFacts(shown, (saved,), None, ufw=False))
+                found = chains_of(FirewallFacts(shown, (saved,), None))
                 heard = heard_by_kernel(listeners, senders)
                 for source, port in product(SOURCES, PORTS):
                     packet = Packet(IPv4Network(source), IPv4Network(HERE), "udp", 6000, port, iif="lo")

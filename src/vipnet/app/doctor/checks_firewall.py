@@ -47,6 +47,10 @@ class Filter:
         except ValueError as error:
             self.problem = str(error)
 
+    @property
+    def are_of_ufw(self) -> bool:
+        return any(chain.name.startswith("ufw-") for chain in self.chains)
+
 
 def chains_of(facts: FirewallFacts) -> tuple[Chain, ...]:
     """Of nft and iptables together, each rule once. Raise ValueError."""
@@ -74,7 +78,7 @@ def check_firewall(facts: Facts, rules: Filter) -> Verdict:
     if facts.firewall.nft is None and not facts.firewall.iptables:
         return skip("firewall", "neither nft nor iptables is installed")
     count = sum(len(chain.rules) for chain in rules.chains)
-    kept = "firewalld" if facts.firewall.firewalld else "ufw" if facts.firewall.ufw else None
+    kept = "firewalld" if facts.firewall.firewalld else "ufw" if rules.are_of_ufw else None
     return ok("firewall", f"{count} rules" + (f", kept by {kept}" if kept else ""))
 
 
@@ -92,7 +96,7 @@ def check_udp_in(facts: Facts, rules: Filter) -> Verdict:
                 found,
                 f"UDP to port {port} is dropped",
                 "Partners cannot begin: only answers to what this host sends come in.",
-                _open_port(facts, found.blame, port),
+                _open_port(facts, rules, found.blame),
             )
     return ok("firewall-udp", f"UDP port {port} is open")
 
@@ -180,7 +184,7 @@ def check_partners_in(facts: Facts, rules: Filter) -> Verdict:
         "firewall-partners",
         f"partners can neither ping this host nor use ssh: {blame}",
         "This host reaches its partners, they do not reach its services.",
-        _trust_tun(facts, blame),
+        _trust_tun(facts, rules, blame),
     )
 
 
@@ -250,25 +254,22 @@ def _blocked(check: str, found: Fate, what: str, meaning: str, fix: str) -> Verd
     return fail(check, f"{what}: {found.blame}", meaning, fix)
 
 
-def _open_port(facts: Facts, blame: Blame, port: int) -> str:
+def _open_port(facts: Facts, rules: Filter, blame: Blame) -> str:
+    port = port_of(facts)
     if facts.firewall.firewalld is not None:
         return f"firewall-cmd --permanent --add-port={port}/udp && firewall-cmd --reload"
-    if _is_ufw(facts, blame):
+    if rules.are_of_ufw:
         return f"ufw allow {port}/udp"
     return _insert(blame, f"udp dport {port} accept", f"-p udp --dport {port} -j ACCEPT")
 
 
-def _trust_tun(facts: Facts, blame: Blame) -> str:
+def _trust_tun(facts: Facts, rules: Filter, blame: Blame) -> str:
     tun = tun_name(facts)
     if facts.firewall.firewalld is not None:
         return f"firewall-cmd --permanent --zone=trusted --add-interface={tun} && firewall-cmd --reload"
-    if _is_ufw(facts, blame):
+    if rules.are_of_ufw:
         return f"ufw allow in on {tun}"
     return _insert(blame, f'iifname "{tun}" accept', f"-i {tun} -j ACCEPT")
-
-
-def _is_ufw(facts: Facts, blame: Blame) -> bool:
-    return facts.firewall.ufw and (blame.chain.name.startswith("ufw") or blame.chain.is_iptables)
 
 
 def _insert(blame: Blame, nft_rule: str, iptables_rule: str, chain: str | None = None) -> str:

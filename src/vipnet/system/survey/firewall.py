@@ -35,14 +35,12 @@ class FirewallFacts(Struct, frozen=True):
     nft       the ruleset as JSON; None: could not be read
     iptables  what iptables-save prints, one text for each kind of it
     ip6tables the same for IPv6
-    ufw       ufw is installed, and may keep them
     problem   why something could not be read
     """
 
     nft: bytes | None
     iptables: tuple[str, ...]
     firewalld: Firewalld | None
-    ufw: bool
     problem: str | None = None
     ip6tables: tuple[str, ...] = ()
 
@@ -51,7 +49,7 @@ async def firewall(tun: str, port: int, interfaces: tuple[str, ...]) -> Firewall
     """Ask nft, iptables and firewalld, as far as they are there."""
     nft, problem = await _output("nft", "-j", "list", "ruleset")
     firewalld = await _firewalld(tun, port, interfaces)
-    return FirewallFacts(nft, await _saved("ip"), firewalld, _has_ufw(), problem, await _saved("ip6"))
+    return FirewallFacts(nft, await _saved("ip"), firewalld, problem, await _saved("ip6"))
 
 
 async def _saved(kind: Literal["ip", "ip6"]) -> tuple[str, ...]:
@@ -107,7 +105,3 @@ def _has_legacy_tables(kind: Literal["ip", "ip6"]) -> bool:
         return bool(Path(f"/proc/net/{kind}_tables_names").read_text().strip())
     except OSError:
         return False
-
-
-def _has_ufw() -> bool:
-    return shutil.which("ufw") is not None or Path("/usr/sbin/ufw").exists()
