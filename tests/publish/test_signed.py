@@ -13,6 +13,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.bind import tsig_key
+from trio.testing import MockClock
 
 from vipnet.errors import LookupFailedError
 from vipnet.publish.signed import Answer, SignedExchange
@@ -49,10 +50,16 @@ def unsigned(code: dns.rcode.Rcode) -> Reply:
 
 
 class Server:
-    """Answers of both protocols, in order; those that are not accepted are passed over."""
+    """Answers of both protocols, in order; those that are not accepted are passed over.
 
-    def __init__(self, udp: list[Reply], tcp: list[Reply]) -> None:
+    takes_s: until an answer comes, by server and protocol.
+    """
+
+    def __init__(
+        self, udp: list[Reply], tcp: list[Reply], takes_s: dict[tuple[Locator, bool], float] | None = None
+    ) -> None:
         self._replies = {False: udp, True: tcp}
+        self._takes_s = takes_s or {}
         self.asked: list[tuple[Locator, bool]] = []
 
     async def __call__(
@@ -66,6 +73,10 @@ class Server:
     ) -> bytes:
         self.asked.append((server, tcp))
         assert accept is not None
+        with trio.move_on_after(timeout_s) as scope:
+            await trio.sleep(self._takes_s.get((server, tcp), 0))
+        if scope.cancelled_caught:
+            raise LookupFailedError(f"{server} does not answer")
         for reply in self._replies[tcp]:
             wire = reply(query)
             if accept(wire):
@@ -78,7 +89,8 @@ def exchange(
 ) -> Answer:
     query = dns.message.make_query("a.vipip.test", "A")
     query.use_tsig(KEY)
-    return trio.run(SignedExchange(server, KEY, has_route=has_route), query, servers or (FIRST,))
+    clock = MockClock(autojump_threshold=0)
+    return trio.run(SignedExchange(server, KEY, has_route=has_route), query, servers or (FIRST,), clock=clock)
 
 
 NOERROR, REFUSED, NXRRSET = dns.rcode.NOERROR, dns.rcode.REFUSED, dns.rcode.NXRRSET
@@ -121,6 +133,25 @@ def test_tcp_comes_after_udp_and_the_next_server_after_both() -> None:
     with pytest.raises(LookupFailedError, match=r"192\.0\.2\.1:53 does not answer.*192\.0\.2\.2:53"):
         exchange(server, FIRST, SECOND)
     assert server.asked == [(FIRST, False), (FIRST, True), (SECOND, False), (SECOND, True)]
+
+
+def test_a_slow_answer_is_awaited_while_others_are_asked() -> None:
+    slow = {(where, tcp): 11.0 for where in (FIRST, SECOND) for tcp in (False, True)}
+    server = Server([signed(NOERROR)], [signed(NOERROR)], slow)
+    assert exchange(server, FIRST, SECOND).server == FIRST
+    assert server.asked == [(FIRST, False), (FIRST, True), (SECOND, False), (SECOND, True)]
+
+
+def test_tcp_is_not_kept_waiting_by_datagrams_that_are_eaten() -> None:
+    server = Server([signed(NOERROR)], [signed(REFUSED)], {(FIRST, False): 1_000.0})
+    assert exchange(server, FIRST, SECOND).code == REFUSED
+    assert server.asked == [(FIRST, False), (FIRST, True)]
+
+
+def test_a_server_that_never_answers_is_given_up() -> None:
+    never = {(FIRST, tcp): 1_000.0 for tcp in (False, True)}
+    with pytest.raises(LookupFailedError, match="does not answer"):
+        exchange(Server([signed(NOERROR)], [], never))
 
 
 def test_a_server_that_a_route_leads_to_comes_first() -> None:
