@@ -215,7 +215,7 @@ def _series(
         color=_COLOUR[profile],
         linestyle=_LINE[profile],
         marker=_MARKER[kind],
-        markersize=3.5,
+        markersize=5.5 if kind == "tcp" else 3.5,  # one around the other, where they are the same
         markerfacecolor="white" if kind == "tcp" else _COLOUR[profile],
         capsize=2,
         elinewidth=0.8,
