@@ -84,7 +84,12 @@ def test_what_is_wanted_is_published_at_once() -> None:
     publisher = FakePublisher(takes_s=0.1)
 
     async def main(loop: PublishLoop) -> None:
-        assert loop.status() == {"provider": "fake", "state": "pending", "address": None, "error": None}
+        assert loop.status() == {
+            "provider": "fake",
+            "state": "pending",
+            "address": None,
+            "error": "there is no address to publish yet",
+        }
         await trio.sleep(1)
         assert publisher.begun == []
         wanted_at = trio.current_time()

@@ -23,6 +23,7 @@ from vipnet.core.outputs import (
     MoveReport,
     Output,
     PathAnswered,
+    SeenAt,
     TooBig,
     Transmit,
     UseLocalToken,
@@ -76,6 +77,7 @@ class SimHost:
         self.received: deque[bytes] = deque()
         self.icmp: list[bytes] = []
         self.moves: dict[int, MoveReport] = {}
+        self.told: dict[type, PathAnswered | SeenAt] = {}  # the last of each kind
         self.logs: list[LogEvent] = []
         self.lookups: list[LookupWanted] = []
         self.failed: dict[Fqdn, str] = {}
@@ -314,8 +316,8 @@ class SimHost:
                     self.failed.pop(output.name, None)
                 case BindingFailed():
                     self.failed[output.name] = output.reason
-                case PathAnswered():
-                    pass
+                case PathAnswered() | SeenAt():
+                    self.told[type(output)] = output
                 case UseLocalToken():
                     self.local_tokens.add(output)
                 case MoveReport():

@@ -51,8 +51,14 @@ token_messages: st.SearchStrategy[control.TokenMessage] = st.one_of(
 messages: st.SearchStrategy[control.ControlMessage] = st.one_of(
     token_messages,
     st.builds(control.Hint, move_number=u63, locators=locator_lists, reports=report_lists),
-    st.builds(control.HintAck, move_number=u63, challenge=eight_bytes, reports=report_lists),
-    st.builds(control.PathChallenge, data=eight_bytes),
+    st.builds(
+        control.HintAck,
+        move_number=u63,
+        challenge=eight_bytes,
+        reports=report_lists,
+        observed=st.none() | locators,
+    ),
+    st.builds(control.PathChallenge, data=eight_bytes, observed=st.none() | locators),
     st.builds(control.PathResponse, data=eight_bytes),
     st.builds(control.Keepalive),
     st.builds(control.Close, reason=st.text(max_size=200)),

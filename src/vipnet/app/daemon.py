@@ -49,7 +49,7 @@ from vipnet.core.outputs import LookupResult, StoreOwnToken
 from vipnet.core.tokens import TokenSpace
 from vipnet.core.trust import AcceptPolicy, ListedPeer
 from vipnet.errors import ConfigError, HostError, LookupFailedError
-from vipnet.names.addresses import OwnAddresses, best_of_each_family
+from vipnet.names.addresses import OBSERVED, OwnAddresses, best_of_each_family
 from vipnet.names.desired import Desired
 from vipnet.names.dnssec import Anchors, parse_anchors
 from vipnet.names.records import CapabilityRecord
@@ -124,6 +124,7 @@ class Daemon:
             lookup=self.lookup,
             use_local_token=lambda local, remote: routes.use_local_token(tun.name, local, remote),
             cloned=self._handle_cloned,
+            seen_at=self._handle_seen_at,
         )
         self.names = NameService(
             own_name=config.name,
@@ -150,8 +151,10 @@ class Daemon:
             reach=self.engine.ping,
         )
         self._resolver = Resolver(config.dns.listen, self.names.answer)
-        self.addresses = OwnAddresses(config.publish.address)
         self._publisher = make_publisher(self.lookup) if make_publisher is not None else None
+        self._echoes = self._publisher is not None and self._publisher.echoes
+        self.addresses = OwnAddresses((OBSERVED,) if self._echoes else config.publish.address)
+        self._there: tuple[str, ...] = ()
         self.publishing = PublishLoop(
             self._publisher,
             self._desired,
@@ -306,12 +309,16 @@ class Daemon:
     # --- publishing
 
     def _publish_addresses(self) -> None:
-        echoes = self._publisher is not None and self._publisher.echoes
         own = self.addresses
-        self.publishing.want(best_of_each_family(own.present) if echoes else own.published)
+        self.publishing.want(best_of_each_family(own.present) if self._echoes else own.published)
+
+    def _handle_seen_at(self, address: str) -> None:
+        if self.addresses.handle_seen(address) and address not in self._there:
+            self._publish_addresses()
 
     def _handle_published(self, addresses: tuple[str, ...]) -> None:
         """The provider has confirmed: say so in the move's report, and see whether the world knows."""
+        self._there = addresses
         last = self.engine.moves[-1] if self.engine.moves else None
         if last is not None and addresses and any(locator.host == addresses[0] for locator in last.new):
             self._dns_ms.setdefault(last.id, (now() - last.at) * 1000)

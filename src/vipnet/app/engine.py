@@ -28,6 +28,7 @@ from vipnet.core.outputs import (
     OwnKeyCloned,
     PathAnswered,
     Refused,
+    SeenAt,
     SessionReady,
     StoreOutput,
     Transmit,
@@ -61,6 +62,7 @@ class Engine:
 
     use_local_token  gives tun0 a further address
     cloned           told that another machine seems to have our key
+    seen_at          told the address at which a partner reaches this host
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Engine:
         lookup: Lookup,
         use_local_token: Callable[[Token, Token], None],
         cloned: Callable[[], object] = lambda: None,
+        seen_at: Callable[[str], None] = lambda _address: None,
         now: Callable[[], Instant] = now,
     ) -> None:
         self.node, self.lookup = node, lookup
@@ -81,7 +84,8 @@ class Engine:
         self._unsent: deque[Transmit] = deque()  # the socket had no room
         self._unsent_bytes = 0
         self._tun, self._sockets, self._store = tun, sockets, store
-        self._use_local_token, self._cloned, self._now = use_local_token, cloned, now
+        self._use_local_token, self._now = use_local_token, now
+        self._cloned, self._seen_at = cloned, seen_at
         self._waiting: dict[Fqdn, _Waiting] = {}
         self._sessions_at: dict[Fqdn, float] = {}  # the newest with each peer, on trio's clock
         self._pings: dict[Fqdn, set[trio.MemorySendChannel[float]]] = {}
@@ -285,8 +289,8 @@ class Engine:
             case LookupWanted():
                 if self._nursery is not None:
                     self._nursery.start_soon(self._look_up, output)
-            case UseLocalToken():
-                self._use_local_token(output.local, output.remote)
+            case UseLocalToken() | SeenAt():
+                self._note_own_address(output)
             case SessionReady() | PathAnswered():
                 self._note_contact(output)
             case MoveReport():
@@ -299,6 +303,12 @@ class Engine:
             self._cloned()
         else:
             log.log(_LEVELS[output.level], output.name, extra=output.fields)
+
+    def _note_own_address(self, output: UseLocalToken | SeenAt) -> None:
+        if isinstance(output, SeenAt):
+            self._seen_at(output.host)
+        else:
+            self._use_local_token(output.local, output.remote)
 
     def _send(self, transmit: Transmit) -> None:
         """Send, or keep for when the socket has room: in their order, and not without end."""

@@ -98,6 +98,8 @@ class PublishLoop:
         elif self.state == "waiting" and error is None:
             wait_s = math.ceil(self._not_before - trio.current_time())
             error = f"the provider takes one update at a time: the next in {wait_s} s"
+        if self._state == "pending" and not self._last_wanted:
+            error = "there is no address to publish yet"
         return {
             "provider": self._publisher.provider if self._publisher else "none",
             "state": self.state,

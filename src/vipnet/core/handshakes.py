@@ -9,6 +9,7 @@ from vipnet.core.outbound import flush, want_lookup
 from vipnet.core.outputs import BindingFailed, Output, SessionReady, Transmit
 from vipnet.core.peer import Peer
 from vipnet.core.session import Session
+from vipnet.core.sighting import seen_at
 from vipnet.errors import ProtocolError
 from vipnet.types import Instant, Locator
 from vipnet.wire import control
@@ -68,6 +69,7 @@ def complete(peer: Peer, completed: Completed, source: Locator, now: Instant) ->
     response = completed.response
     if response is not None:
         outputs += _learn_place(peer, response.locators, response.move_number, response.boot_id, source, now)
+        outputs += seen_at(peer, response.observed)
         outputs += binding.hear(peer, response.tokens, now)
     outputs += _agree(peer, now)
     if completed.move_number == peer.host.move_number:

@@ -8,6 +8,7 @@ from vipnet.core.outbound import flush, touch
 from vipnet.core.outputs import Deliver, LogEvent, Output
 from vipnet.core.peer import Peer
 from vipnet.core.session import Session
+from vipnet.core.sighting import seen_at
 from vipnet.errors import PeerError, ProtocolError
 from vipnet.policy import AMPLIFICATION
 from vipnet.types import Instant, Locator
@@ -130,9 +131,9 @@ def _handle_message(
         case Hint():
             return moving.handle_hint(peer, message, source, now)
         case HintAck():
-            return moving.handle_hint_ack(peer, message, source, now)
+            return seen_at(peer, message.observed) + moving.handle_hint_ack(peer, message, source, now)
         case PathChallenge():
-            return moving.handle_path_challenge(peer, message, source, now)
+            return seen_at(peer, message.observed) + moving.handle_path_challenge(peer, message, source, now)
         case PathResponse():
             return moving.handle_path_response(peer, message, now)
         case Offer() | OfferRequest() | Choose() | Accept():

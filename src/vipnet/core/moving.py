@@ -146,7 +146,8 @@ def handle_hint(peer: Peer, hint: Hint, source: Locator, now: Instant) -> list[O
     challenge = (
         peer.challenges.issue(source, now) if usable(source, host.space.subnet, host.locators) else None
     )
-    ack = HintAck(hint.move_number, challenge or host.random_bytes(CHALLENGE_SIZE), peer.reports())
+    data = challenge or host.random_bytes(CHALLENGE_SIZE)
+    ack = HintAck(hint.move_number, data, peer.reports(), observed=source)
     if hint.move_number == mapping.move_number:
         return peer.seal(ack, source, now)
     listed = usable_only(hint.locators, host.space.subnet, host.locators)

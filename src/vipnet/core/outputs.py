@@ -163,6 +163,13 @@ class PathAnswered(Struct, frozen=True):
 # --- addresses of this host
 
 
+class SeenAt(Struct, frozen=True):
+    """Peer NAME reaches this host at HOST, an IP address: behind a NAT, none of its own."""
+
+    name: Fqdn
+    host: str
+
+
 class UseLocalToken(Struct, frozen=True):
     """With the peer behind `remote` this host is called `local`, not its own token."""
 
@@ -327,6 +334,7 @@ Output = (
     | BindingFailed
     | SessionReady
     | PathAnswered
+    | SeenAt
     | UseLocalToken
     | StoreOutput
     | MoveReport

@@ -355,7 +355,7 @@ class Peer:
             best = self.source_for(locator)
             sources = self.host.sources(locator) if everywhere and best is not None else [best]
             for source in sources:
-                challenge = control.PathChallenge(self.challenges.issue(locator, now, source))
+                challenge = control.PathChallenge(self.challenges.issue(locator, now, source), locator)
                 transmit = self.transmit(session, control.encode(challenge), KIND_CONTROL, locator)
                 outputs.append(structs.replace(transmit, source=source))
         return outputs

@@ -23,10 +23,6 @@ class OwnAddresses:
         self.present: tuple[str, ...] = ()
         self._seen: dict[bool, str] = {}  # by "is it IPv6"
 
-    @property
-    def wants_observation(self) -> bool:
-        return OBSERVED in self._sources
-
     def handle_network(self, present: Sequence[str]) -> None:
         """The host has these now, best first. What was seen of it before is of another network."""
         self.present, self._seen = tuple(present), {}

@@ -93,17 +93,19 @@ class Hint(Message, frozen=True, tag=5):
 
 
 class HintAck(Message, frozen=True, tag=6):
-    """Answer to a Hint; the challenge is answered by a PathResponse."""
+    """Answer to a Hint; the challenge is answered by a PathResponse. OBSERVED: where it is sent."""
 
     move_number: U64
     challenge: Challenge
     reports: Annotated[tuple[Report, ...], Meta(max_length=4)] = ()
+    observed: Locator | None = None
 
 
 class PathChallenge(Message, frozen=True, tag=7):
-    """Are you there? (RFC 9000 section 8.2)."""
+    """Are you there, at OBSERVED? (RFC 9000 section 8.2)."""
 
     data: Challenge
+    observed: Locator | None = None
 
 
 class PathResponse(Message, frozen=True, tag=8):
