@@ -91,7 +91,7 @@ def running_nsupdate(directory: Path, space: Namespace) -> Iterator[NsUpdate]:
         log = held.enter_context((directory / "django.log").open("wb"))
         command = ["ip", "netns", "exec", space.name, str(PYTHON), "-m", "django", "runserver", "--noreload"]
         django = subprocess.Popen(
-            [*command, f"127.0.0.1:{port}"], env=environment, cwd=directory, stdout=log, stderr=log
+            [*command, f"0.0.0.0:{port}"], env=environment, cwd=directory, stdout=log, stderr=log
         )
         try:
             url = f"http://127.0.0.1:{port}/nic/update"

@@ -57,6 +57,22 @@ def test_updates_reach_the_name_server(space: Namespace, server: NsUpdate) -> No
     space.call(lambda: trio.run(main))
 
 
+def test_without_an_address_it_takes_the_one_it_sees(space: Namespace, server: NsUpdate) -> None:
+    seen = "192.0.2.77"
+    space.ip(f"address add {seen}/32 dev lo\n")
+
+    async def main() -> None:
+        # From the address it goes to: both ends are on this machine.
+        service = Service(server.url.replace("127.0.0.1", seen), addresses="none")
+        secret = Secret(PASSWORD)
+        dyndns2 = Dyndns2(HttpClient(nowhere, secret, trusting(None)), service, NAME, secret)
+        assert dyndns2.echoes
+        assert await dyndns2.publish(Desired(A, ("192.168.1.10",))) == (seen,)
+        assert server.bind.texts(A, "A") == {seen}
+
+    space.call(lambda: trio.run(main))
+
+
 @pytest.mark.parametrize(
     ("name", "user", "password", "code"),
     [
