@@ -56,6 +56,7 @@ class House:
         self.handshake_s = self.negotiation_s = 0.0
         self.asked = trio.Event()  # for a binding
         patterns: dict[str, Any] = {key: tuple(map(NamePattern, names)) for key, names in dns_config.items()}
+        self.no_route: set[str] = set()
         self.hooked = self.captive = False
         self.expected: list[Fqdn] = []
         self.lookup = Lookup(lambda: (self.upstream.address,) if upstreams is None else upstreams)
@@ -72,6 +73,7 @@ class House:
             hooked=lambda: self.hooked,
             expect=self.expected.append,
             captive=lambda: self.captive,
+            has_route=lambda locator: locator.host not in self.no_route,
         )
         # What the daemon knows of peers, for `resolve`.
         self.keys: dict[Fqdn, tuple[TrustLevel, PublicKey]] = {}

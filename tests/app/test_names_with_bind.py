@@ -77,7 +77,8 @@ def with_resolver(bind: Bind, main: Callable[[Locator], Awaitable[None]]) -> Non
     """Run MAIN with the address of a resolver that knows no peers and whose upstream is BIND."""
 
     async def bound(found: LookupResult) -> Token:
-        assert found == LookupResult(B, ("192.0.2.2", "2001:db8::2"), RECORD.key, RECORD.port)
+        assert (found.name, found.key, found.port) == (B, RECORD.key, RECORD.port)
+        assert found.addresses in (("192.0.2.2",), ("192.0.2.2", "2001:db8::2"))
         return TOKEN
 
     async def everything() -> None:

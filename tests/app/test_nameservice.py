@@ -25,10 +25,32 @@ def test_a_vip_name_is_its_token() -> None:
 
     async def main() -> None:
         assert data(await house.ask(B)) == ["1 A 242.0.0.2"]
-        assert house.bound == [LookupResult(B, ("192.0.2.2", "2001:db8::2"), RECORD.key, RECORD.port)]
+        assert house.bound == [LookupResult(B, ("192.0.2.2",), RECORD.key, RECORD.port)]
+        assert sorted(house.upstream.asked) == [f"_vip.{B} TXT", f"{B} A"], "each once"
         asked = len(house.upstream.asked)
         assert data(await house.ask(B)) == ["1 A 242.0.0.2"]
         assert len(house.upstream.asked) == asked  # a known binding needs no DNS
+
+    house.run(main)
+
+
+@pytest.mark.parametrize("why", ["no route", "late", "no address", "an error"])
+def test_what_the_application_asked_does_not_say_is_looked_up(why: str) -> None:
+    house = House()
+
+    async def main() -> None:
+        if why == "no route":
+            house.no_route.add("192.0.2.2")
+        elif why == "late":
+            house.upstream.delays_s[f"{B} A"] = 0.2
+        elif why == "no address":
+            del house.upstream.records[f"{B} A"]
+        else:
+            house.upstream.rcodes[f"{B} A"] = dns.rcode.SERVFAIL
+        assert data(await house.ask(B)) == ["1 A 242.0.0.2"]
+        (found,) = house.bound
+        assert "2001:db8::2" in found.addresses
+        assert found.key == RECORD.key
 
     house.run(main)
 

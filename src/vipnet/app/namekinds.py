@@ -72,15 +72,19 @@ class NameKinds:
         """What another network's DNS has said need not be so here."""
         self._legacy.clear()
 
-    async def speaks_vipnet(self, name: Fqdn) -> bool:
-        """Ask DNS, again and again while it does not say; the caller's patience ends that."""
+    async def capability(self, name: Fqdn) -> Capability | None:
+        """What makes NAME a VIP name by DNS, None: it is none.
+
+        DNS is asked again and again while it does not say; the caller's patience ends that.
+        """
         if self.known_legacy(name):
-            return False
+            return None
         capability = await self._capabilities.share(name, partial(self._ask_capability, name))
-        if capability.record is None:
-            least, most = LEGACY_TTL_S
-            self._remember_legacy(name, min(max(capability.ttl_s, least), most), verified=True)
-        return capability.record is not None
+        if capability.record is not None:
+            return capability
+        least, most = LEGACY_TTL_S
+        self._remember_legacy(name, min(max(capability.ttl_s, least), most), verified=True)
+        return None
 
     def give_up(self, name: Fqdn) -> None:
         """DNS would not say in time: legacy, for a moment."""

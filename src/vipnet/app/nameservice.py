@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+import dns.exception
 import dns.message
 import trio
 from dns.edns import EDECode
@@ -24,6 +25,7 @@ from vipnet.core.outputs import LookupResult
 from vipnet.errors import LookupFailedError, UnreachableError, WireError
 from vipnet.names.answer import (
     Alias,
+    addresses_in,
     aliases_in,
     bare_failure,
     failure,
@@ -37,13 +39,14 @@ from vipnet.names.answer import (
 )
 from vipnet.names.message import has_aliases, is_query, parse_question, rcode, with_ttl_at_most
 from vipnet.policy import Policy
-from vipnet.system.lookup import Lookup
-from vipnet.types import Fqdn, Token, parse_name
+from vipnet.system.lookup import Capability, Lookup, has_route, result_of
+from vipnet.types import Fqdn, Locator, Token, parse_name
 
 CAPABILITY_GRACE_S: Final = 0.5  # for the TXT answer, after the address answer has come
 # Browsers ask for it before they take their look-ups elsewhere by HTTPS, where no VIP name would
 # be found; NXDOMAIN keeps them here (support.mozilla.org/kb/canary-domain-use-application-dnsnet).
 CANARY: Final = "use-application-dns.net"
+ADDRESS_GRACE_S: Final = 0.05  # for the address answer, after the record: they left together
 FAILURE_GRACE_S: Final = 0.05  # the same after an error: no address can slip out, and TXT fails alike
 
 
@@ -59,6 +62,7 @@ class NameService:
     timeout_s   how long an application waits for a binding
     hooked      True while the system asks us by our doing
     captive     True while the network answers everything with its own address
+    has_route   whether this host has a way to a locator now
     expect      told of a known name that was asked for: packets are about to follow
     """
 
@@ -77,8 +81,9 @@ class NameService:
         hooked: Callable[[], bool] = lambda: False,
         expect: Callable[[Fqdn], None] = lambda _name: None,
         captive: Callable[[], bool] = lambda: False,
+        has_route: Callable[[Locator], bool] = has_route,
     ) -> None:
-        self._hooked, self._captive = hooked, captive
+        self._hooked, self._captive, self._has_route = hooked, captive, has_route
         self.counters: Counter[str] = Counter()
         self._own_name, self._own_token, self._lookup = own_name, own_token, lookup
         self._name_of = name_of
@@ -117,9 +122,9 @@ class NameService:
 
     async def _answer_unknown(self, wire: bytes, tcp: bool, host: Fqdn) -> bytes:
         """Ask what the application asks and for the capability record at once; the latter decides."""
-        reply = await self._unless_vip(host, lambda: self._pass_on(wire, tcp))
-        if reply is None:
-            return await self._answer_vip(wire, host)
+        capability, reply = await self._ask_both(host, lambda: self._pass_on(wire, tcp))
+        if capability is not None:
+            return await self._answer_vip(wire, host, found=self._found(host, capability, reply))
         unverified = self.kinds.unverified(host)
         aliases = aliases_in(reply) if has_aliases(reply) else ()
         for number, alias in enumerate(aliases, 1):
@@ -129,20 +134,23 @@ class NameService:
             vip = self.kinds.certainly_vip(target)
             # What is in between, in big networks' chains mostly, is not worth a question.
             if number == len(aliases) and not vip:
-                vip = await self._unless_vip(target, None) is None
+                vip = (await self._ask_both(target, None))[0] is not None
             if vip:
                 return await self._answer_vip(wire, target, aliases[:number])
             unverified = unverified or self.kinds.unverified(target)
         return self._short_lived(reply) if unverified or self._captive() else reply
 
-    async def _unless_vip(self, name: Fqdn, ask: Callable[[], Awaitable[bytes]] | None) -> bytes | None:
-        """Return None when NAME is a VIP name, else what ASK returns; both are asked at once.
+    async def _ask_both(
+        self, name: Fqdn, ask: Callable[[], Awaitable[bytes]] | None
+    ) -> tuple[Capability | None, bytes]:
+        """Return the capability of a VIP name (else None), and what ASK returns; both are asked at once.
 
-        The capability record gets half a second longer than ASK; then the name is legacy.
+        The capability record gets half a second longer than ASK; then the name is legacy. If it is
+        there first, ASK gets as long as its answer may spare another question.
         """
         if self.kinds.known_legacy(name):
-            return b"" if ask is None else await ask()
-        vip, reply = False, b""
+            return None, b"" if ask is None else await ask()
+        capability, reply = None, b""
         patience = trio.CancelScope()
 
         async def ask_application() -> None:
@@ -155,14 +163,32 @@ class NameService:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ask_application)
             with patience:
-                vip = await self.kinds.speaks_vipnet(name)
+                capability = await self.kinds.capability(name)
             if patience.cancelled_caught and not (ask is not None and _is_error(reply)):
                 self.kinds.give_up(name)
-            if vip:
-                nursery.cancel_scope.cancel()
-        return None if vip else reply
+            if capability is not None:
+                nursery.cancel_scope.deadline = trio.current_time() + ADDRESS_GRACE_S
+        return capability, reply
 
-    async def _answer_vip(self, wire: bytes, name: Fqdn, aliases: tuple[Alias, ...] = ()) -> bytes:
+    def _found(self, name: Fqdn, capability: Capability, reply: bytes) -> LookupResult | None:
+        """What is known of a VIP name by the answer to the application; None: it has to be looked up.
+
+        Our own look-up, for AAAA as well, would cost another round trip to the resolver; the
+        peer says in the handshake where else it is.
+        """
+        if not reply or _is_error(reply):
+            return None
+        try:
+            addresses = addresses_in(dns.message.from_wire(reply, ignore_trailing=True))
+        except (dns.exception.DNSException, ValueError):
+            return None
+        record = capability.record
+        usable = tuple(one for one in addresses if record and self._has_route(Locator(one, record.port)))
+        return result_of(name, usable, capability) if usable else None
+
+    async def _answer_vip(
+        self, wire: bytes, name: Fqdn, aliases: tuple[Alias, ...] = (), *, found: LookupResult | None = None
+    ) -> bytes:
         """The token for an A question; for AAAA and the like no data, or clients would try real addresses."""
         try:
             query = parse_query(wire)
@@ -171,7 +197,7 @@ class NameService:
         if query.question[0].rdtype != A:
             return no_data(query, aliases)
         try:
-            return token_answer(query, await self.kinds.token(name), aliases)
+            return token_answer(query, await self.kinds.token(name, found), aliases)
         except UnreachableError as error:
             self.counters["dns_unreachable"] += 1
             return failure(query, EDECode.NETWORK_ERROR, str(error))

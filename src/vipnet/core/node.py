@@ -234,7 +234,7 @@ class Node:
     def expect(self, name: Fqdn, now: Instant) -> list[Output]:
         """An application was told the token of NAME: see behind its back that the mapping is true."""
         peer = self.peers.get(name)
-        if peer is None:
+        if peer is None or outbound.is_prepared(peer, now):
             return []
         outputs = outbound.expect(peer, now)
         self._reschedule(peer)

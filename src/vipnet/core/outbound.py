@@ -84,6 +84,12 @@ def touch(peer: Peer, now: Instant) -> list[Output]:
     return [] if peer.known.active else [peer.remember(active=True)]
 
 
+def is_prepared(peer: Peer, now: Instant) -> bool:
+    """Whether a packet to PEER would leave at once, to a place that is believed."""
+    last_heard = peer.mapping.last_heard
+    return peer.sessions.sending(now) is not None and not lease_expired(last_heard, now, peer.host.policy)
+
+
 def expect(peer: Peer, now: Instant) -> list[Output]:
     """An application asks for PEER's name, so packets are about to follow: have mapping and key ready."""
     outputs: list[Output] = []
