@@ -40,6 +40,9 @@ STEADY_S: Final = 0.5  # of steady traffic before a move and after it
 NEAR_S: Final = 0.1
 RECOVER_S: Final = 15.0  # and as long as the outage was: TCP's own back-off doubles
 
+_BULK_PORT: Final = "5301"
+_BULK_BEGINS_S: Final = 1.0
+
 FLOORS: Final = {"a": Flow.FLOOR_A, "b": Flow.FLOOR_B}
 Tell = Callable[[str], None]
 
@@ -118,7 +121,8 @@ class Lane:
     def attempt(self, run: int) -> Iterator[Running]:
         for step in self._case.before:
             self._take(step)
-        with Traffic(self._layout, settings_of(self._case, self._layout, run)) as traffic:
+        bulk = bulk_transfer(self._layout) if self._case.bulk else contextlib.nullcontext()
+        with bulk, Traffic(self._layout, settings_of(self._case, self._layout, run)) as traffic:
             traffic.begin()
             yield Running(self._case, self._layout, run, self._rtt_ms, traffic)
         for step in self._case.after:
@@ -222,6 +226,25 @@ def settings_of(case: Case, layout: Layout, run: int) -> dict[str, Settings]:
         for label, sends in senders.items()
     }
     return settings | {ROUTER: Settings(run, who, udp_port=FLOOR_PORT)}
+
+
+@contextlib.contextmanager
+def bulk_transfer(layout: Layout) -> Iterator[None]:
+    """A connection from a to b that carries as much as it can, and must still be there at the end.
+
+    Raise HostError when it cannot begin, or does not survive.
+    """
+    listen = command_on(layout, "b", ["iperf3", "-s", "-p", _BULK_PORT, "--one-off"])
+    connect = command_on(layout, "a", ["iperf3", "-c", layout.host("b").name, "-p", _BULK_PORT, "-t", "600"])
+    with contextlib.ExitStack() as stack:
+        for command in (listen, connect):
+            program = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            stack.callback(program.wait)
+            stack.callback(program.terminate)
+            time.sleep(_BULK_BEGINS_S)
+        yield
+        if program.poll() is not None:
+            raise HostError(f"the bulk transfer ended: {program.stderr and program.stderr.read()}")
 
 
 def round_trip_ms(layout: Layout) -> float:

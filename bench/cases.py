@@ -49,6 +49,7 @@ class Case(Struct, frozen=True, kw_only=True):
     floor          bare datagrams go from each mover to r meanwhile
     lanes          so many labs side by side, where one would mostly wait
     tcp_bytes      a write
+    bulk           one more connection from a to b takes all that it can get
     """
 
     rows: tuple[Row, ...]
@@ -60,6 +61,7 @@ class Case(Struct, frozen=True, kw_only=True):
     floor: bool = True
     lanes: int = 1
     tcp_bytes: int = TCP_BYTES
+    bulk: bool = False
 
     @property
     def flows(self) -> tuple[Flow, ...]:
@@ -85,6 +87,12 @@ CASES: Final = {
     ),
     "tcp-two-sided": Case(
         rows=(Row("two-sided TCP", TCP_BOTH, 30, floors=1),), move=Step("switch"), movers=("a", "b")
+    ),
+    "bulk-udp": Case(
+        rows=(Row("one-sided UDP beside bulk TCP", UDP_BOTH, 30, floors=1),), move=Step("switch"), bulk=True
+    ),
+    "bulk-tcp": Case(
+        rows=(Row("one-sided TCP beside bulk TCP", TCP_BOTH, 30, floors=1),), move=Step("switch"), bulk=True
     ),
     "outage-0.3": _outage(0.3, "TCP", TCP_BOTH),
     "outage-1": _outage(1, "TCP", TCP_BOTH),
