@@ -15,7 +15,15 @@ from vipnet.core.sealing import seal, sealed_size
 from vipnet.core.session import Session
 from vipnet.crypto.transport import Cipher, OpeningKey, SealingKey
 from vipnet.errors import CryptoError, ProtocolError, WireError
-from vipnet.wire.datagram import BLOCK_MAX, KIND_CONTROL, KIND_IPV4, KIND_PARTIAL, KIND_TCP, SEGMENTS_MAX
+from vipnet.wire.datagram import (
+    BLOCK_MAX,
+    KIND_CONTROL,
+    KIND_IPV4,
+    KIND_PARTIAL,
+    KIND_PROBE,
+    KIND_TCP,
+    SEGMENTS_MAX,
+)
 from vipnet.wire.inner import is_whole
 from vipnet.wire.offload import TRAILER_MAX, Offload, Packet, complete_checksum
 
@@ -281,6 +289,15 @@ def test_messages_and_packets_may_come_together() -> None:
     result = opened(receiver, bytes(one.payload) + message + bytes(other.payload), one.segment_size)
     assert [packet.data for packet in result.packets] == [first, second]
     assert result.messages == [bytes(len(one.payload) - 29)]
+
+
+@given(body=st.binary(max_size=1500))
+def test_a_probe_is_its_first_bytes_whatever_fills_it(body: bytes) -> None:
+    sender, receiver = sessions()
+    result = opened(receiver, sender.seal(body, KIND_PROBE), 10_000)
+    assert result.probes == ([body[:8]] if len(body) >= 8 else [])
+    assert [type(error) for error in result.errors] == ([] if len(body) >= 8 else [WireError])
+    assert not result.packets
 
 
 def test_datagrams_of_another_session_are_left_for_it() -> None:

@@ -12,9 +12,11 @@ from vipnet.errors import HostError
 from vipnet.system.routes import (
     configure_tun,
     install_unreachable,
+    link_mtu,
     overlapping_route,
     path_mtu,
     remove_unreachable,
+    set_mtu,
     use_local_token,
 )
 from vipnet.system.tun import TunDevice
@@ -65,6 +67,10 @@ def test_tokens_go_to_tun_and_stop_when_it_is_gone() -> None:
         assert chosen(space, REMOTE) == ("tun7", str(OTHER))
         assert chosen(space, Token(IPv4Address("250.0.0.1"))) == ("tun7", str(OWN))
         assert "mtu 1300" in space.run("ip", "link", "show", "tun7")
+        assert link_mtu(device.index) == 1300
+        set_mtu("tun7", 8920)
+        assert link_mtu(device.index) == 8920
+        assert link_mtu(4711) is None
         assert len(routes(space)) == 3
         use_local_token("tun7", OWN, REMOTE)
         assert chosen(space, REMOTE) == ("tun7", str(OWN))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,6 +13,7 @@ import pytest
 from tests.netns import Namespace, namespace, veth
 
 from vipnet.core.outputs import Fragmentation, TooBig
+from vipnet.system import udp
 from vipnet.system.udp import UdpSockets
 from vipnet.types import Locator
 
@@ -135,3 +137,19 @@ def test_an_error_about_one_datagram_costs_no_other(family: str) -> None:
 
     with networks(family, 1500, 1500) as (a, b, there), listening(b, there) as listener:
         a.call(lambda: inside(listener, there, Locator(there.host, there.port + 1)))
+
+
+@pytest.mark.parametrize(
+    "address", [("192.0.2.9", 0), ("2001:db8::9", 5847, 0, 0), ("fe80::9%eth0", 5847, 0, 2)]
+)
+@pytest.mark.parametrize("kind", [(0, 11), (41, 25), (17, 104)])
+def test_any_entry_of_the_queue_is_read_or_passed_over(
+    address: tuple[str, int], kind: tuple[int, int]
+) -> None:
+    value = struct.pack("=IBBBBII", errno.EMSGSIZE, 3, 2, 0, 0, 1300, 0)
+    report = udp._too_big(b"quoted", [(*kind, value)], address)
+    if "%" in address[0] or kind == (17, 104):
+        assert report is None, "no peer is at a link-local address"
+    else:
+        assert report == TooBig(Locator(*address[:2]), 1300, b"quoted")
+    assert udp._too_big(b"", [(*kind, value[:9])], address) is None

@@ -345,11 +345,12 @@ class PathMtus:
         self._used = None
 
     def next_timeout(self) -> Instant | None:
-        if not self._paths:
+        if self._used is None:
             return None
-        return min(
-            (at for path in self._paths.values() if (at := path.next_timeout()) is not None), default=None
-        )
+        if len(self._paths) == 1:  # mostly; this is asked after every packet
+            return self._used.next_timeout()
+        deadlines = [path.next_timeout() for path in self._paths.values()]
+        return min((at for at in deadlines if at is not None), default=None)
 
     def due(self, now: Instant) -> list[PathMtu]:
         paths = self._paths.values()
