@@ -102,6 +102,52 @@ def test_another_networks_file_is_the_new_original(etc: Path) -> None:
     assert etc.read_text() == "nameserver 198.51.100.53\nsearch other.test\n"
 
 
+def crash(etc: Path) -> None:
+    """A run that ends without a word, as with the power."""
+    trio.run(Hook(config(etc)).take)
+
+
+def test_after_a_power_loss_the_file_of_the_new_boot_counts(etc: Path) -> None:
+    """The backup is of a network that is gone, and something has written the file since."""
+    crash(etc)
+    etc.write_text("nameserver 198.51.100.53\nsearch other.test\n")
+    hook = Hook(config(etc))
+    hook.restore()  # as every start does
+    assert etc.read_text() == "nameserver 198.51.100.53\nsearch other.test\n"
+
+    async def main() -> None:
+        assert hook.active
+        assert hook.upstreams() == ("198.51.100.53",)
+
+    run(hook, main)
+    assert etc.read_text() == "nameserver 198.51.100.53\nsearch other.test\n"
+
+
+@pytest.mark.parametrize("files", ["both", "no backup", "no file"])
+def test_after_a_power_loss_what_is_left_of_us_is_put_right(etc: Path, files: str) -> None:
+    before = etc.read_text()
+    crash(etc)
+    if files == "no backup":
+        (backup,) = (etc.parent / "state").iterdir()
+        backup.unlink()
+    elif files == "no file":
+        etc.unlink()
+    hook = Hook(config(etc))
+    hook.restore()
+    expected = {
+        "both": before,
+        "no backup": before.removeprefix("nameserver 192.0.2.53\n"),  # what can be saved
+        "no file": before,
+    }
+    assert etc.read_text() == expected[files]
+
+    async def main() -> None:
+        assert hook.active
+
+    run(hook, main)
+    assert etc.read_text() == expected[files]
+
+
 def test_who_insists_has_the_file(etc: Path) -> None:
     theirs = "nameserver 203.0.113.53\n"
     hook = Hook(config(etc))

@@ -14,7 +14,6 @@ from vipnet.system.routes import (
     install_unreachable,
     link_mtu,
     overlapping_route,
-    path_mtu,
     remove_unreachable,
     set_mtu,
     use_local_token,
@@ -140,19 +139,6 @@ def test_a_long_routing_table() -> None:
             == "10.7.207.0/24 dev eth0"
         )
         assert space.call(lambda: overlapping_route(IPv4Network("10.7.208.0/24"), set())) is None
-
-
-def test_the_mtu_of_a_way() -> None:
-    def inside() -> None:
-        assert path_mtu("10.7.0.2") == 1280
-        assert path_mtu("192.0.2.1") is None, "no way leads there"
-
-    with namespace() as space:
-        veth(space, "eth0", space, "eth1")
-        space.ip(
-            "link set lo up\nlink set eth0 mtu 1280 up\nlink set eth1 up\naddress add 10.7.0.1/24 dev eth0"
-        )
-        space.call(inside)
 
 
 def test_refusals_name_what_was_wanted() -> None:

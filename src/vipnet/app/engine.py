@@ -37,7 +37,6 @@ from vipnet.core.outputs import (
 from vipnet.errors import LookupFailedError, PeerError, UnreachableError
 from vipnet.system.lookup import Lookup
 from vipnet.system.netwatch import Underlay
-from vipnet.system.routes import path_mtu
 from vipnet.system.store import Store
 from vipnet.system.tun import PacketDevice
 from vipnet.system.udp import DatagramSockets, Received
@@ -189,8 +188,7 @@ class Engine:
         has_keys = peer.sessions.sending(self._now()) is not None
         session_at = self._sessions_at.get(name) if has_keys else None
         current = peer.mapping.current
-        mtu = None if current is None else path_mtu(current.host)
-        return Contact(peer.known.trust, peer.key, current, session_at, mtu)
+        return Contact(peer.known.trust, peer.key, current, session_at, peer.path_mtu)
 
     def forget(self, name: Fqdn) -> bool:
         """Remove a peer from the store; False when there was none."""

@@ -26,7 +26,7 @@ class Contact(Struct, frozen=True):
     """What the daemon knows of a peer at this moment.
 
     session_at  when the keys in use were agreed, on trio's clock; None: there are none
-    mtu         of the way to it as far as the kernel knows, bytes; None: it does not
+    mtu         largest packet that is known to get there whole, bytes; None: nothing is known
     """
 
     trust: TrustLevel

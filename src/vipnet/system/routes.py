@@ -42,9 +42,6 @@ _RT_SCOPE_UNIVERSE, _RT_SCOPE_LINK = 0, 253
 _RTN_UNICAST, _RTN_UNREACHABLE = 1, 7
 _IFF_UP, _IFA_F_NOPREFIXROUTE = 1, 0x200
 
-# linux/in.h, linux/in6.h; the socket module has no names for them
-_IP_MTU, _IPV6_MTU = 14, 24
-_DISCARD: Final = 9  # a port is needed, any will do
 
 _SIOCGIFMTU: Final = 0x8921
 _IFREQ_BYTES: Final = 40  # at least, on every platform (netdevice(7))
@@ -67,18 +64,6 @@ def overlapping_route(subnet: IPv4Network, ignore: set[str]) -> str | None:
         if network.overlaps(subnet) and name not in ignore:
             return f"{network} dev {name}" if name else f"{network}"
     return None
-
-
-def path_mtu(host: str) -> int | None:
-    """The MTU of the way to HOST, an IP address, as far as the kernel knows; None without a way."""
-    ipv6 = ":" in host
-    level, option = (socket.IPPROTO_IPV6, _IPV6_MTU) if ipv6 else (socket.IPPROTO_IP, _IP_MTU)
-    try:
-        with socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.connect((host, _DISCARD))  # sends nothing
-            return sock.getsockopt(level, option)
-    except OSError:
-        return None
 
 
 def install_unreachable(subnet: IPv4Network) -> None:
