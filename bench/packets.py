@@ -91,7 +91,7 @@ def main() -> None:
         runner.bench_time_func(f"in {load.name}", _in, load, inner_loops=load.number)
 
 
-def _session(cipher: Cipher, *, ours: bool) -> Session:
+def session(cipher: Cipher, *, ours: bool) -> Session:
     keys = bytes(range(32)), bytes(range(32, 64))
     return Session(
         local_index=1,
@@ -120,12 +120,12 @@ def _timed(loops: int, make: Callable[[], _Input], act: Callable[[_Input], objec
 
 
 def _seal(loops: int, cipher: Cipher, load: Load) -> float:
-    session = _session(cipher, ours=True)
-    return _timed(loops, lambda: load.packets(bytes(8)), lambda packets: seal(session, packets))
+    sender = session(cipher, ours=True)
+    return _timed(loops, lambda: load.packets(bytes(8)), lambda packets: seal(sender, packets))
 
 
 def _open(loops: int, cipher: Cipher, load: Load) -> float:
-    sender, receiver = _session(cipher, ours=True), _session(cipher, ours=False)
+    sender, receiver = session(cipher, ours=True), session(cipher, ours=False)
     buffer = memoryview(bytearray(buffer_size(1 << 17, 100)))
 
     def act(blocks: list[tuple[memoryview, int]]) -> None:
