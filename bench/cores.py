@@ -1,4 +1,4 @@
-"""Whether a second core would help: super-packets sealed and opened by one thread, two threads, two processes.
+"""Whether a second core would help: packets sealed and opened by one thread, two threads, two processes.
 
     ./run bench cores [--seconds 2]
 
@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -31,12 +31,12 @@ from vipnet.crypto.transport import Cipher
 _ROUNDS: Final = 5
 
 
-def work(seconds: float, begin: Any, done: Callable[[int], None]) -> None:
+def work(seconds: float, begin: Callable[[], object], done: Callable[[int], None]) -> None:
     """Seal and open until SECONDS are over; tell DONE how many segments that were."""
     (tcp,) = (load for load in LOADS if load.name == "tcp")
     sender, receiver = (session(Cipher.AES_256_GCM, ours=ours) for ours in (True, False))
     buffer = memoryview(bytearray(buffer_size(1 << 17, 100)))
-    begin.wait()
+    begin()
     ends, segments = time.perf_counter() + seconds, 0
     while time.perf_counter() < ends:
         for block in seal(sender, tcp.packets(bytes(8))):
@@ -47,7 +47,9 @@ def work(seconds: float, begin: Any, done: Callable[[int], None]) -> None:
 
 def in_threads(number: int, seconds: float) -> int:
     begin, counts = threading.Barrier(number), list[int]()
-    workers = [threading.Thread(target=work, args=(seconds, begin, counts.append)) for _ in range(number)]
+    workers = [
+        threading.Thread(target=work, args=(seconds, begin.wait, counts.append)) for _ in range(number)
+    ]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -58,7 +60,7 @@ def in_threads(number: int, seconds: float) -> int:
 def in_processes(number: int, seconds: float) -> int:
     context = multiprocessing.get_context("fork")
     begin, counts = context.Barrier(number), context.SimpleQueue()
-    workers = [context.Process(target=work, args=(seconds, begin, counts.put)) for _ in range(number)]
+    workers = [context.Process(target=work, args=(seconds, begin.wait, counts.put)) for _ in range(number)]
     for worker in workers:
         worker.start()
     total: int = sum(counts.get() for _ in workers)
