@@ -151,6 +151,8 @@ class Measuring:
         keys = self._plan.keys()
         with ExitStack() as labs:
             lanes = min(self._plan.lanes, len(keys))
+            if not lanes:
+                return
             for lane in range(lanes):
                 self._free.put((lane, labs.enter_context(empty_lab(lane))))
             with self._workers(lanes) as workers:

@@ -9,7 +9,8 @@ from tests.support import need_module
 
 need_module("scipy")
 
-from bench.peers import Plan, cells, rank  # noqa: E402 - scipy has to be there
+from bench.overlays.tinc import Tinc  # noqa: E402
+from bench.peers import Plan, cells, measure, rank, text  # noqa: E402 - scipy has to be there
 from bench.stats import summarise  # noqa: E402
 from bench.turns import CASES, VARIANTS, Key, Limits, Turn  # noqa: E402
 
@@ -91,6 +92,15 @@ def test_a_run_without_recovery_hides_in_no_cell() -> None:
     assert (theirs.recovered, theirs.switch_ms.never, theirs.switch_ms.median) == (1, 2, None)
     assert theirs.lost.median == 90
     assert theirs.vipnet_is == "ahead"
+
+
+def test_what_is_not_installed_is_left_out_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tinc, "programs", ("sh", "no-such-program", "/no/such/file"))
+    tincs = tuple(name for name in VARIANTS if name.startswith("tinc"))
+    found = measure(Plan(tincs, ("udp-two-sided",), 1, 1, 1, Limits()))
+    assert found.left_out == {name: ["no-such-program", "/no/such/file"] for name in tincs}
+    assert found.turns == ()
+    assert "left out: tinc (no-such-program, /no/such/file)" in text(found)
 
 
 def test_a_slow_network_is_not_the_overlays_fault() -> None:
