@@ -25,6 +25,7 @@ from vipnet.publish.dyndns2 import SERVICES as SERVICE_TABLE
 from vipnet.types import Fqdn, PublicKey
 
 A = Fqdn("a.vipip.net")
+NAT = ("--address", "observed", "--address", "192.0.2.7")
 UPDATES = {"provider": "rfc2136", "key_secret_file": "/etc/vipnet/tsig", "zone": "vipip.net", "ttl": 9}
 
 
@@ -181,6 +182,7 @@ def test_providers_and_services_are_the_same_everywhere() -> None:
         ("a.myown.net", ["dyndns2", "--url", "https://d.net/u", "--user", "u", "--secret-file", "/t"], ()),
         ("a.duckdns.org", ["duckdns", "--secret-file", "$CREDENTIALS_DIRECTORY/token"], ()),
         ("a.vipip.net", ["cloudflare", "--secret-file", "/t"], ("*.vipip.net",)),
+        ("a.vipip.net", ["desec", "--secret-file", "/t", *NAT], ("*.vipip.net",)),
         ("a.me.dedyn.io", ["desec", "--secret-file", "/t"], ("*.me.dedyn.io",)),
         ("a.vipip.net", ["hetzner", "--secret-file", "/t", "--zone", "vipip.net"], ("*.vipip.net",)),
         ("a.vipip.net", ["hook", "--command", "/bin/x 'a b'"], ("*.vipip.net",)),
@@ -193,6 +195,7 @@ def test_every_provider_by_options(name: str, args: list[str], accepted: tuple[s
     assert config.publish.provider == args[0]
     assert config.accept.from_ == accepted
     assert (f"vipnet trust add {name} " in done.out) == (args[0] == "dyndns2")
+    assert config.publish.address == (("observed", "192.0.2.7") if "--address" in args else ("interface",))
     if args[0] == "hook":
         assert config.publish.command == ("/bin/x", "a b")
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vipnet.app.keys import create_key, load_key
+from vipnet.app.keys import create_key, load_key, load_psk
 from vipnet.errors import ConfigError
 
 
@@ -68,6 +68,21 @@ def test_read_only_is_fine(path: Path) -> None:
     key = create_key(path)
     path.chmod(0o400)
     assert load_key(path) == key
+
+
+def test_a_pre_shared_key_may_come_from_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """systemd.exec(5), LoadCredential=."""
+    key = create_key(tmp_path / "psk")
+    assert load_psk(tmp_path / "psk") == key
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert load_psk(Path("$CREDENTIALS_DIRECTORY/psk")) == key
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    with pytest.raises(ConfigError, match=r"psk_file .*: the systemd unit needs LoadCredential=psk:"):
+        load_psk(Path("$CREDENTIALS_DIRECTORY/psk"))
+    (tmp_path / "psk").write_text("secret")
+    with pytest.raises(ConfigError, match=r"psk_file .*/psk: not a key") as caught:
+        load_psk(tmp_path / "psk")
+    assert "secret" not in str(caught.value)
 
 
 def test_missing(path: Path) -> None:

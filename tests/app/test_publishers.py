@@ -52,6 +52,23 @@ def test_every_provider(provider: str, keys: str, writes_record: bool, secret: P
     assert WORD not in repr(vars(publisher))
 
 
+@pytest.mark.parametrize(
+    ("keys", "name", "echoes"),
+    [
+        ('provider = "dyndns2"\nservice = "no-ip"\nuser = "u"', "a.ddns.net", False),
+        ('provider = "dyndns2"\nservice = "no-ip"\nuser = "u"\naddress = ["observed"]', "a.ddns.net", True),
+        ('provider = "dyndns2"\nservice = "dy.fi"\nuser = "u"', "a.dy.fi", True),
+        ('provider = "duckdns"', "a.duckdns.org", False),
+        ('provider = "duckdns"\naddress = ["observed", "interface"]', "a.duckdns.org", True),
+        ('provider = "desec"\naddress = ["observed"]', "a.vipip.net", False),
+    ],
+)
+def test_who_takes_the_address_that_it_sees(keys: str, name: str, echoes: bool, secret: Path) -> None:
+    make = prepare(config(f'{keys}\nsecret_file = "{secret}"', name))
+    assert make is not None
+    assert make(Lookup(lambda: ())).echoes is echoes
+
+
 def test_none() -> None:
     assert prepare(config("ttl = 5")) is None
 

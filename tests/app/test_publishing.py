@@ -34,13 +34,14 @@ class FakePublisher:
         self.errors = list(errors)
         self.interval_s, self.refresh_s = interval_s, refresh_s
         self.takes_s = takes_s
+        self.sees: tuple[str, ...] | None = None
         self.begun: list[tuple[float, tuple[str, ...]]] = []
         self.done: list[tuple[str, ...]] = []
         self._running = 0
 
     async def publish(self, desired: Desired) -> tuple[str, ...]:
         await self._call(desired.addresses)
-        return desired.addresses
+        return desired.addresses if self.sees is None else self.sees
 
     async def withdraw(self, desired: Desired) -> None:
         await self._call(("withdrawn",))
@@ -259,6 +260,47 @@ def test_a_refusal_for_good_stops_until_the_addresses_change(caplog: pytest.LogC
     run(publisher, main)
     warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert warnings == ["publish.failed", "publish.failed"]
+
+
+def test_one_that_takes_what_it_sees_is_told_of_every_network() -> None:
+    """Behind another NAT the host may have the same address; an update under way may have left before."""
+    publisher = FakePublisher(takes_s=1, interval_s=60)
+    publisher.echoes = True
+
+    async def main(loop: PublishLoop) -> None:
+        loop.want(HOME)
+        await trio.sleep(30)
+        assert loop.status()["state"] == "ok"
+        loop.want(())
+        loop.want(HOME)
+        assert loop.status()["state"] == "waiting"
+        await trio.sleep(30.5)
+        loop.want(HOME)  # while the second is under way
+        await trio.sleep(10)
+        assert loop.status()["state"] == "waiting"
+        await trio.sleep(60)
+        assert loop.status()["state"] == "ok"
+        await trio.sleep(1000)
+
+    run(publisher, main)
+    assert [round(at) for at, _ in publisher.begun] == [0, 60, 120]
+
+
+def test_what_is_there_is_what_the_provider_says() -> None:
+    publisher = FakePublisher()
+    publisher.echoes = True
+    publisher.sees = WORK
+
+    async def main(loop: PublishLoop) -> None:
+        loop.want(HOME)
+        await trio.sleep(1)
+        assert loop.status()["address"] == WORK[0]
+        publisher.sees = ()  # it does not say
+        loop.want(HOME)
+        await trio.sleep(1)
+        assert (loop.state, loop.status()["address"]) == ("ok", None)
+
+    assert run(publisher, main) == [WORK, ()]
 
 
 def test_withdraw_ends_the_update_under_way() -> None:

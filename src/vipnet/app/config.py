@@ -20,6 +20,7 @@ from vipnet.app.texts import (
     InterfaceName,
     InterfacePattern,
     NamePattern,
+    SecretPath,
     is_address,
 )
 from vipnet.app.toml import Section
@@ -167,7 +168,7 @@ class PeerConfig(Section, frozen=True):
     name: Fqdn
     key: PublicKey | None = None
     address: HostPort | None = None
-    psk_file: Path | None = None
+    psk_file: SecretPath | None = None
 
 
 class Config(Section, frozen=True):

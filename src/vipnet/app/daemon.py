@@ -36,7 +36,7 @@ from vipnet.app.config import Config, PeerConfig
 from vipnet.app.control import SOCKET_NAME, serve_control
 from vipnet.app.engine import Engine, now
 from vipnet.app.hook import Hook
-from vipnet.app.keys import load_key
+from vipnet.app.keys import load_key, load_psk
 from vipnet.app.nameservice import NameService
 from vipnet.app.operations import Operations
 from vipnet.app.portal import PortalWatch
@@ -389,7 +389,7 @@ class Daemon:
 
 def _listed(config: Config) -> Iterator[ListedPeer]:
     for peer in config.peers:
-        psk = bytes(32) if peer.psk_file is None else load_key(peer.psk_file)
+        psk = bytes(32) if peer.psk_file is None else load_psk(peer.psk_file)
         locators: tuple[Locator, ...] = ()
         if peer.address is not None and is_address(peer.address.host):
             locators = (Locator(peer.address.host, peer.address.port),)

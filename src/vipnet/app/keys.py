@@ -11,6 +11,7 @@ from typing import Final
 from nacl.public import PrivateKey
 
 from vipnet.errors import ConfigError
+from vipnet.publish.secret import read_secret_file
 
 KEY_SIZE: Final = 32  # bytes: an X25519 private key, a pre-shared key
 _FILE_MAX: Final = 1024  # bytes; anything longer is not a key
@@ -35,13 +36,22 @@ def load_key(path: Path) -> bytes:
         raise ConfigError(
             f"key file {path}: its mode {stat.S_IMODE(mode):04o} lets others use it; `chmod 600 {path}`"
         )
+    return _decode(content, f"key file {path}")
+
+
+def _decode(content: bytes, label: str) -> bytes:
     try:
         key = binascii.a2b_base64(content.strip(), strict_mode=True)
     except ValueError:
         key = b""
     if len(key) != KEY_SIZE:
-        raise ConfigError(f"key file {path}: not a key: one line, {KEY_SIZE} bytes in base64")
+        raise ConfigError(f"{label}: not a key: one line, {KEY_SIZE} bytes in base64")
     return key
+
+
+def load_psk(path: Path) -> bytes:
+    """Return the 32 bytes of a pre-shared key; PATH may begin with $CREDENTIALS_DIRECTORY. Raise ConfigError."""
+    return _decode(read_secret_file(path, "psk_file"), f"psk_file {path}")
 
 
 def create_key(path: Path) -> bytes:
