@@ -3,7 +3,7 @@
     run_daemon
      |- engine      tun0 <-> node <-> UDP, timers, look-ups
      |- netwatch -> _follow_network -> publishing first, then hints
-     |- publishing
+     |- records     addresses into DNS
      |- portal      is the network captive?
      |- resolver    for the applications of this host
      |- control     for the command line
@@ -39,8 +39,8 @@ from vipnet.app.hook import Hook
 from vipnet.app.keys import load_key, load_psk
 from vipnet.app.nameservice import NameService
 from vipnet.app.operations import Operations
+from vipnet.app.ownrecords import OwnRecords
 from vipnet.app.portal import PortalWatch
-from vipnet.app.publishing import PublishLoop
 from vipnet.app.resolving import Resolving
 from vipnet.app.texts import is_address
 from vipnet.core.host import Host
@@ -49,7 +49,6 @@ from vipnet.core.outputs import LookupResult, StoreOwnToken
 from vipnet.core.tokens import TokenSpace
 from vipnet.core.trust import AcceptPolicy, ListedPeer
 from vipnet.errors import ConfigError, HostError, LookupFailedError
-from vipnet.names.addresses import OBSERVED, OwnAddresses, best_of_each_family
 from vipnet.names.desired import Desired
 from vipnet.names.dnssec import Anchors, parse_anchors
 from vipnet.names.records import CapabilityRecord
@@ -63,8 +62,6 @@ from vipnet.system.udp import UdpSockets
 from vipnet.types import Fqdn, Locator, Token, parse_name
 
 _STORE_NAME: Final = "state.db"
-_CHECK_RETRY_S: Final = 0.1  # doubling ...
-_CHECK_RETRY_MAX_S: Final = 5.0  # ... to this: the servers of a big provider take a minute, and are not ours
 _FAREWELL_S: Final = 0.05  # for the answer to `down` to leave
 
 log = logging.getLogger(__name__)
@@ -151,23 +148,23 @@ class Daemon:
             reach=self.engine.ping,
         )
         self._resolver = Resolver(config.dns.listen, self.names.answer)
-        self._publisher = make_publisher(self.lookup) if make_publisher is not None else None
-        self._echoes = self._publisher is not None and self._publisher.echoes
-        self.addresses = OwnAddresses((OBSERVED,) if self._echoes else config.publish.address)
-        self._there: tuple[str, ...] = ()
-        self.publishing = PublishLoop(
-            self._publisher,
+        ask_zone = partial(self.lookup.lookup, config.name, authoritative=True)
+        self.records = OwnRecords(
+            config.publish,
+            make_publisher(self.lookup) if make_publisher is not None else None,
             self._desired,
-            interval_s=config.publish.min_interval_s,
+            ask=ask_zone,
+            key=lambda: self.node.host.public_key,
             published=self._handle_published,
             failed=self.portal.suspect,
         )
+        self.publishing = self.records.loop
         self._clones = CloneWatch(
             self.publishing,
-            ask=partial(self.lookup.lookup, config.name, authoritative=True),
+            ask=ask_zone,
             cloned=self._is_cloned,
         )
-        self._resolver_up = self._in_dns = self._was_ready = False
+        self._resolver_up = self._was_ready = False
         self._dns_ms: dict[int, float] = {}
         self._nursery: trio.Nursery | None = None
 
@@ -225,7 +222,7 @@ class Daemon:
         ignore = frozenset({self.config.tun.interface})
         await nursery.start(netwatch.watch, updates, ignore, self.config.transport.interfaces)
         nursery.start_soon(self._follow_network, news)
-        nursery.start_soon(self.publishing.run)
+        nursery.start_soon(self.records.run)
         nursery.start_soon(self._clones.run)
         nursery.start_soon(self.portal.run)
         for peer in self.config.peers:
@@ -267,8 +264,7 @@ class Daemon:
             self.portal.handle_network()
             self.names.kinds.forget_legacy()
             # The update leaves before the first hint: both may be needed, and DNS takes longer.
-            self.addresses.handle_network([one.host for one in outside])
-            self._publish_addresses()
+            self.records.handle_network([one.host for one in outside])
             await trio.lowlevel.checkpoint()
             self._widen_tun(underlay)
             self.engine.handle_underlay(structs.replace(underlay, addresses=outside))
@@ -308,32 +304,14 @@ class Daemon:
 
     # --- publishing
 
-    def _publish_addresses(self) -> None:
-        own = self.addresses
-        self.publishing.want(best_of_each_family(own.present) if self._echoes else own.published)
-
     def _handle_seen_at(self, address: str) -> None:
-        if self.addresses.handle_seen(address) and address not in self._there:
-            self._publish_addresses()
+        self.records.handle_seen_at(address)
 
     def _handle_published(self, addresses: tuple[str, ...]) -> None:
-        """The provider has confirmed: say so in the move's report, and see whether the world knows."""
-        self._there = addresses
+        """The provider has confirmed: say so in the move's report."""
         last = self.engine.moves[-1] if self.engine.moves else None
         if last is not None and addresses and any(locator.host == addresses[0] for locator in last.new):
             self._dns_ms.setdefault(last.id, (now() - last.at) * 1000)
-        if not self._in_dns and self._nursery is not None:
-            self._nursery.start_soon(self._check_published, addresses)
-
-    async def _check_published(self, addresses: tuple[str, ...]) -> None:
-        """Ready means that a partner who asks our zone's servers finds us."""
-        key = self.node.host.public_key if self.publishing.writes_record else None
-        retry_s = _CHECK_RETRY_S
-        while not self._in_dns:
-            result = await self.lookup.lookup(self.config.name, authoritative=True)
-            self._in_dns = set(addresses) <= set(result.addresses) and key in (None, result.key)
-            await trio.sleep(retry_s)
-            retry_s = min(2 * retry_s, _CHECK_RETRY_MAX_S)
 
     # --- names
 
@@ -368,7 +346,7 @@ class Daemon:
             return "cloned-key"
         if self.publishing.state == "clock" or self.clock.wrong:
             return "clock"
-        published = self.publishing.state == "off" or (self.publishing.state == "ok" and self._in_dns)
+        published = self.publishing.state == "off" or (self.publishing.state == "ok" and self.records.in_dns)
         self._was_ready = self._was_ready or (self._resolver_up and published)
         return "ready" if self._was_ready else "starting"
 

@@ -50,7 +50,7 @@ def _decode(content: bytes, label: str) -> bytes:
 
 
 def load_psk(path: Path) -> bytes:
-    """Return the 32 bytes of a pre-shared key; PATH may begin with $CREDENTIALS_DIRECTORY. Raise ConfigError."""
+    """Return a pre-shared key; PATH may begin with $CREDENTIALS_DIRECTORY. Raise ConfigError."""
     return _decode(read_secret_file(path, "psk_file"), f"psk_file {path}")
 
 
