@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import tempfile
+import time
 import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
@@ -29,10 +30,11 @@ from vipnet.errors import HostError
 from vipnet.lab.layout import LANS, LEGACY, ROUTER, ZONE
 from vipnet.lab.moves import carry_out, plan_move
 from vipnet.lab.namespaces import inside
-from vipnet.policy import DEFAULT_PORT
+from vipnet.policy import DEFAULT_PORT, Policy
 
 SETUP_RTT_MS: Final = 100.0  # so long that a round trip cannot be taken for anything else
 _PINGS: Final = 40
+_SILENT_S: Final = 3.0  # longer than a lease
 _BREAK_S: Final = 3.0  # a connection over which nothing comes for so long is called broken
 _ROW: Final = ("a", "b", "both")
 _APPLICATIONS: Final[tuple[Callable[[Lab, Path], AbstractContextManager[ConnectedApp]], ...]] = (
@@ -216,6 +218,29 @@ def applications(name: str) -> dict[str, Any]:
     return found
 
 
+# --- leases
+
+
+def lease(name: str) -> dict[str, Any]:
+    """Per profile: how often a asks where b is during a silence longer than T, and when it speaks again."""
+    found: dict[str, Any] = {"lease_s": Policy().lease_s}
+    for profile in PROFILES:
+        with make_bed(BedKind(profile=profile), name) as bed, tempfile.TemporaryDirectory() as directory:
+            files = {when: Path(directory, f"{when}.pcap") for when in ("silent", "speaking")}
+            bed.run_on("a", "ping", "-c", "1", f"b.{ZONE}")
+            with tcpdump(bed.layout, _dns_tap(files["silent"])):
+                time.sleep(Policy().lease_s + _SILENT_S)
+            (token,) = {peer["token"] for peer in _peers(bed, "a")}
+            with tcpdump(bed.layout, _dns_tap(files["speaking"])):
+                bed.run_on("a", "ping", "-c", "2", token)
+            own = bed.layout.host("a").address(1)
+            found[profile] = {
+                when: sum(one.kind == "A" and _is_about(one, own, "b") for one in trace.dns_exchanges(file))
+                for when, file in files.items()
+            }
+    return found
+
+
 # --- configuration
 
 
@@ -240,8 +265,13 @@ def configuration(name: str) -> dict[str, Any]:
 
 def _call(bed: Bed, label: str) -> list[str]:
     """What a host calls itself towards the other, and what it calls that one."""
-    (peer,) = json.loads(bed.run_on(label, "vipnet", "peers", "--json"))["peers"]
+    (peer,) = _peers(bed, label)
     return [peer["local_token"], peer["token"]]
+
+
+def _peers(bed: Bed, label: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(bed.run_on(label, "vipnet", "peers", "--json"))["peers"]
+    return found
 
 
 def _keys(config: Mapping[str, Any], before: str = "") -> list[str]:
@@ -257,5 +287,6 @@ ASIDES: Final[dict[str, tuple[Callable[[str], dict[str, Any]], float]]] = {
     "legacy": (legacy, 12.0),
     "applications": (applications, 30.0),
     "configuration": (configuration, 5.0),
+    "lease": (lease, 142.0),
 }
 """With the seconds that each takes, about."""

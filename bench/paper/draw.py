@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 import matplotlib as mpl
@@ -15,6 +17,7 @@ from bench.paper.cells import Cell
 from bench.paper.document import Document
 from bench.stats import Summary
 from matplotlib import pyplot as plt
+from matplotlib.ticker import StrMethodFormatter
 from msgspec import Struct
 
 # Okabe and Ito's blue and vermilion: different in grey as well. Profiles differ by line and marker, too.
@@ -154,7 +157,7 @@ def _by_latency(document: Document, out: Path) -> Figure | None:
     for profile in _COLOUR:
         mine = [cell for cell in cells if cell.bed.profile == profile]
         for kind in ("udp", "tcp"):
-            _series(panel, document, mine, kind, profile, Document.dns_s)
+            _series(panel, document, mine, kind, profile, Document.dns_s, 1000)
     _name_steps(panel, document, [cell for cell in cells if cell.bed.profile == "paper"])
     panel.set_xlabel("DNS latency, measured (s)")
     panel.set_ylabel("switch time (s)")
@@ -198,15 +201,16 @@ def _series(
     kind: str,
     profile: str,
     place: Callable[[Document, Cell], float],
+    unit_ms: float,
 ) -> None:
     points = [(place(document, cell), getattr(document, kind)(cell)) for cell in cells]
     points = sorted((x, one) for x, one in points if one.median is not None)
     if not points:
         return
-    middles = [one.median / 1000 for _, one in points]
+    middles = [one.median / unit_ms for _, one in points]
     spans = [
-        [(one.median - one.low) / 1000 for _, one in points],
-        [((one.high if one.high is not None else one.most) - one.median) / 1000 for _, one in points],
+        [(one.median - one.low) / unit_ms for _, one in points],
+        [((one.high if one.high is not None else one.most) - one.median) / unit_ms for _, one in points],
     ]
     panel.errorbar(
         [x for x, _ in points],
@@ -215,7 +219,7 @@ def _series(
         color=_COLOUR[profile],
         linestyle=_LINE[profile],
         marker=_MARKER[kind],
-        markersize=5.5 if kind == "tcp" else 3.5,  # one around the other, where they are the same
+        markersize=4.5 if kind == "tcp" else 3.5,  # one around the other, where they are the same
         markerfacecolor="white" if kind == "tcp" else _COLOUR[profile],
         capsize=2,
         elinewidth=0.8,
@@ -224,15 +228,22 @@ def _series(
 
 
 def _name_steps(panel: Any, document: Document, cells: Sequence[Cell]) -> None:  # noqa: ANN401
-    """Beside the right end of each stair."""
-    last: dict[str, tuple[float, float]] = {}
+    """Above the middle of each stair; what a busy machine does to single runs has no name."""
+    stairs: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for cell in cells:
         name, tcp = document.step_name(cell), document.tcp(cell).median
-        if name is not None and tcp is not None:
-            last[name] = (document.dns_s(cell), tcp / 1000)
-    for name, (x, y) in last.items():
+        if name is not None and name.startswith("time-out") and tcp is not None:
+            stairs[name].append((document.dns_s(cell), tcp / 1000))
+    for name, points in stairs.items():
+        xs, ys = zip(*points, strict=True)
         panel.annotate(
-            name, (x, y), xytext=(3, -9), textcoords="offset points", fontsize=6.5, color="#444444"
+            name,
+            (sum(xs) / len(xs), median(ys)),
+            xytext=(0, 7),
+            textcoords="offset points",
+            ha="center",
+            fontsize=6.5,
+            color="#444444",
         )
 
 
@@ -243,11 +254,13 @@ def _by_round_trip(document: Document, out: Path) -> Figure | None:
     figure, panel = plt.subplots(figsize=_SIZE_IN, layout="constrained")
     for profile in _COLOUR:
         mine = [cell for cell in cells if cell.bed.profile == profile]
-        _series(panel, document, mine, "udp", profile, Document.rtt_ms)
+        _series(panel, document, mine, "udp", profile, Document.rtt_ms, 1)
     panel.set_xscale("log")
     panel.set_yscale("log")
+    for axis in (panel.xaxis, panel.yaxis):
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))  # 100, not 10 to the power of 2
     panel.set_xlabel("round trip between a and b, measured (ms)")
-    panel.set_ylabel("switch time (s)")
+    panel.set_ylabel("switch time (ms)")
     panel.legend(loc="upper left")
     _save(figure, out, "figure-rtt")
     rows = [

@@ -40,6 +40,7 @@ def test_a_good_evaluation_holds() -> None:
         "applications",
         "configuration",
         "tokens",
+        "lease",
         "no-ip",
     }
     assert {name for name, verdict in judged.items() if verdict == NONE} == asides
@@ -117,6 +118,8 @@ def test_a_line_that_is_too_steep_is_not_the_papers() -> None:
             {"vipnet_packets": 1},
         ),
         ("legacy", "legacy", {}, {"questions": [1, 2, 3]}),
+        ("lease", "lease", {}, {"paper": {"silent": 1, "speaking": 1}}),
+        ("lease", "lease", {}, {"default": {"silent": 0, "speaking": 0}}),
         ("legacy-move", "legacy", {}, {"open_connection_survives": True}),
         ("legacy-move", "legacy", {}, {"new_connection_works": False}),
         ("tokens", "configuration", {}, {"symmetric": False}),
@@ -138,6 +141,7 @@ def test_asides_are_judged_as_well(name: str, aside: str, good: dict[str, Any], 
             "new_connection_works": True,
         },
         "configuration": {"symmetric": True, "tokens_on_lans": 0, "packets_on_lans": 40, "keys": ["name"]},
+        "lease": {profile: {"silent": 0, "speaking": 1} for profile in ("paper", "default")},
         "set_up": {
             "rtt_ms": 100.0,
             "vip": {"steps_ms": {"handshake": 160.0}},

@@ -38,6 +38,7 @@ _CLAIMS: Final[tuple[Callable[[Document], Row], ...]] = (
     rest.applications,
     rest.dominated_by_round_trip,
     rest.hints,
+    rest.lease,
     rest.lans,
     rest.nothing_to_configure,
     rest.tokens,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from bench.paper.cells import PROFILES
 from bench.paper.claims.row import NONE, SAME, Row, by_profile, in_ms, trials_of
 from bench.paper.document import Document
 from bench.stats import straight_line, summarise
@@ -76,6 +77,28 @@ def hints(document: Document) -> Row:
         why="Without hints a sender learns of a move from the mover's next keepalive, which comes from "
         "elsewhere, after 200 ms at most; when both moved, from DNS, after a second without an answer.",
         verdict=NONE if not both else "holds" if useful else "does not hold",
+    )
+
+
+def lease(document: Document) -> Row:
+    found = document.asides.get("lease")
+
+    def text(profile: str) -> str:
+        if found is None:
+            return NONE
+        asked = found[profile]
+        return f"{asked['silent']} look-ups in silence, {asked['speaking']} with the next packet"
+
+    good = found is not None and all(found[one] == {"silent": 0, "speaking": 1} for one in PROFILES)
+    return Row(
+        id="lease",
+        claim="any time a node sends a message to a node from which it has not received a packet during the "
+        "last T seconds, it queries DNS to renew the mapping (section 3.2)",
+        paper="1 query",
+        ours_paper=text("paper"),
+        ours_default=text("default"),
+        why="T is 60 s here. Profile paper asks first, and the packet waits; by default it leaves at once.",
+        verdict=NONE if found is None else "holds" if good else "does not hold",
     )
 
 
