@@ -13,7 +13,7 @@ PEER: dict[str, Any] = {
     "offered_key": None,
     "cloned_key": False,
     "locator": "10.201.2.20:5847",
-    "path_mtu": 1478,
+    "path_mtu": 1480,
     "srtt_ms": 0.42,
     "lease_s": 57.5,
     "heard_s": 2.5,

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tests.lab.apps.streams import download
 from tests.lab.conftest import LabFactory
@@ -14,6 +17,7 @@ from tests.lab.streams import check_nothing_lost, streams
 from tests.lab.test_sizes import SIZES, serving
 from tests.support import need_program
 
+from vipnet.app.control import ask_daemon
 from vipnet.wire.datagram import TCP_OVERHEAD
 
 NAME = "b.vipip.net"
@@ -55,10 +59,16 @@ def widen(lab: Lab) -> None:
         inside(lab, host, "ip -batch -", "\n".join(f"link set eth{number} mtu 9000" for number in (0, 1)))
 
 
-def path_mtu(lab: Lab, host: str) -> int:
-    (peer,) = lab.ask(host, "peers")["peers"]
-    found: int = peer["path_mtu"]
-    return found
+def wait_for(lab: Lab, what: Callable[[dict[str, Any]], object], value: int) -> None:
+    """Until WHAT is VALUE in the status of a and of b; asked by their sockets: a command takes its time."""
+    configs = [tomllib.loads(Path(host["config"]).read_text()) for host in lab.status()["hosts"].values()]
+    run_dirs = [Path(config["run_dir"]) for config in configs]
+    wait_until(lambda: all(what(ask_daemon(one, "status")) == value for one in run_dirs), f"all say {value}")
+
+
+def path_mtu(status: dict[str, Any]) -> object:
+    (peer,) = status["peers"]
+    return peer["path_mtu"]
 
 
 def forget_the_last_network(lab: Lab) -> None:
@@ -70,11 +80,16 @@ def forget_the_last_network(lab: Lab) -> None:
 def check_pings(lab: Lab, mtu: int) -> None:
     """With DF the right size passes, and one byte more is answered."""
     fits = mtu - OVERHEAD
-    assert " 0% packet loss" in lab.on("a", *PING, str(fits - PING_HEADERS), NAME).stdout
+    assert " 0% packet loss" in ping(lab, fits)
     for _ in range(2):
-        done = lab.on("a", *PING, str(fits - PING_HEADERS + 1), NAME, check=False)
-        said = (done.stdout + done.stderr).replace(" ", "")
+        said = ping(lab, fits + 1).replace(" ", "")
         assert f"mtu={fits}" in said, "by ICMP, and from then on by the kernel itself"
+
+
+def ping(lab: Lab, size: int) -> str:
+    """What `ping` on a says of packets of SIZE bytes to b."""
+    done = lab.on("a", *PING, str(size - PING_HEADERS), NAME, check=False)
+    return done.stdout + done.stderr
 
 
 def check_sizes(lab: Lab) -> None:
@@ -93,15 +108,13 @@ def test_from_a_wide_network_to_narrow_ones(new_lab: LabFactory, tmp_path: Path)
     wait_until(lambda: lab.can_ping("a", NAME), "the first ping")
     both_ways = {"a": ("b",), "b": ("a",)}
     with streams(lab, tmp_path, both_ways, size=UDP_SIZE) as running, download(lab, tmp_path) as file:
-        wait_until(
-            lambda: path_mtu(lab, "a") == path_mtu(lab, "b") == 1420 + OVERHEAD, "all that tun0 can make"
-        )
+        wait_for(lab, path_mtu, 1420 + OVERHEAD)  # all that tun0 can make
         lab.move("a")
         running.go_on("beside b")
         narrow(lab, 1280, silent=True)
         lab.move("a")
         running.go_on("behind a narrow link of which nobody speaks")
-        wait_until(lambda: path_mtu(lab, "a") == path_mtu(lab, "b") == 1280, "1,280 bytes")
+        wait_for(lab, path_mtu, 1280)
         goal = file.goal()
         wait_until(lambda: file.progress() >= goal, "the download goes on")
         check_nothing_lost(running.finish())
@@ -114,12 +127,12 @@ def test_from_a_wide_network_to_narrow_ones(new_lab: LabFactory, tmp_path: Path)
     lab.move("a")
     forget_the_last_network(lab)
     check_sizes(lab)
-    wait_until(lambda: path_mtu(lab, "a") == path_mtu(lab, "b") == 1400, "1,400 bytes")
+    wait_for(lab, path_mtu, 1400)
     check_pings(lab, 1400)
 
     widen(lab)
     lab.move("both")
-    wait_until(lambda: all(lab.ask(host, "status")["tun"]["mtu"] == 8920 for host in "ab"), "jumbo frames")
+    wait_for(lab, lambda status: status["tun"]["mtu"], 8920)
     forget_the_last_network(lab)
-    assert " 0% packet loss" in lab.on("a", *PING, "8892", NAME).stdout
-    wait_until(lambda: path_mtu(lab, "a") == 8920 + OVERHEAD, "a path of jumbo frames")
+    assert " 0% packet loss" in ping(lab, 8920)
+    wait_for(lab, path_mtu, 8920 + OVERHEAD)
