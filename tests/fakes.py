@@ -29,6 +29,12 @@ class FakeTun:
     async def receive(self) -> list[Packet]:
         return [Packet(await self._incoming.receive())]
 
+    def receive_nowait(self) -> list[Packet]:
+        try:
+            return [Packet(self._incoming.receive_nowait())]
+        except trio.WouldBlock:
+            return []
+
     def send(self, packet: bytes | memoryview, left: Offload | None = None) -> bool:
         if not self.refuses:
             self.delivered.append(bytes(packet))

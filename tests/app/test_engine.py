@@ -1,4 +1,4 @@
-"""Packets wait in tun0, not in vipnet, while the socket has no room."""
+"""Between tun0 and the socket: what waits where, and what does not."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tests.fakes import FakeSockets, FakeTun, FakeWire
 
 from vipnet.app.engine import Engine
 from vipnet.core.node import Node
-from vipnet.core.outputs import Output, Transmit
+from vipnet.core.outputs import Deliver, Output, Transmit
 from vipnet.types import Instant, Locator
-from vipnet.wire.offload import Packet
+from vipnet.wire.offload import Offload, Packet
 
 HERE, THERE = Locator("192.0.2.1", 5847), Locator("192.0.2.2", 5847)
 
@@ -55,20 +55,24 @@ class FullSockets(FakeSockets):
         self.made_room.set()
 
 
+def engine_of(node: Passing, tun: FakeTun, sockets: FakeSockets) -> Engine:
+    nothing = cast("Any", None)
+    return Engine(
+        cast("Node", node),
+        tun=tun,
+        sockets=sockets,
+        store=nothing,
+        lookup=nothing,
+        use_local_token=nothing,
+        now=lambda: Instant(trio.current_time()),
+    )
+
+
 def test_nothing_is_lost_or_read_while_the_socket_is_full() -> None:
     async def main() -> None:
         wire, tun = FakeWire(), FakeTun()
         sockets, other = FullSockets(wire, HERE, room=2), FakeSockets(wire, THERE)
-        nothing = cast("Any", None)
-        engine = Engine(
-            cast("Node", Passing()),
-            tun=tun,
-            sockets=sockets,
-            store=nothing,
-            lookup=nothing,
-            use_local_token=nothing,
-            now=lambda: Instant(trio.current_time()),
-        )
+        engine = engine_of(Passing(), tun, sockets)
         heard: list[bytes] = []
 
         def listen() -> None:
@@ -90,6 +94,46 @@ def test_nothing_is_lost_or_read_while_the_socket_is_full() -> None:
             listen()
             assert heard == [b"%02d" % number for number in range(10)]
             assert not any(name.startswith("send_") for name in engine.counters)
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+class Answering(FakeTun):
+    """A kernel that has the answer to a packet ready when it has been handed the packet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ready: list[Packet] = []
+
+    def send(self, packet: bytes | memoryview, left: Offload | None = None) -> bool:
+        self.ready.append(Packet(b"answer to " + bytes(packet)))
+        return super().send(packet, left)
+
+    def receive_nowait(self) -> list[Packet]:
+        ready, self.ready = self.ready, []
+        return ready
+
+
+class Delivering(Passing):
+    """A node that delivers all that comes in."""
+
+    def handle_datagrams(self, data: bytes, size: int, source: Locator, now: Instant) -> list[Output]:
+        return [Deliver(bytes(data))]
+
+
+def test_an_answer_that_is_there_at_once_needs_no_second_wake_up() -> None:
+    async def main() -> None:
+        wire, tun = FakeWire(), Answering()
+        sockets, other = FakeSockets(wire, HERE), FakeSockets(wire, THERE)
+        engine = engine_of(Delivering(), tun, sockets)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(engine.run)
+            other.send(b"question", HERE)
+            await trio.testing.wait_all_tasks_blocked()
+            answer = other.receive_nowait()
+            assert answer is not None
+            assert bytes(answer.payload) == b"answer to question" * 5
             nursery.cancel_scope.cancel()
 
     trio.run(main)

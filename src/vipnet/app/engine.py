@@ -108,6 +108,7 @@ class Engine:
         while True:
             await self._sockets.readable()
             self._hear_waiting(_TURN)
+            self._send_answers()
             while report := self._sockets.too_big_nowait():
                 self.emit(self.node.handle_too_big(report, self._now()))
 
@@ -116,6 +117,11 @@ class Engine:
             while self._unsent:
                 await self._send_rest()
             self.emit(self.node.handle_packets(await self._tun.receive(), self._now()))
+
+    def _send_answers(self) -> None:
+        """What the kernel answered while it was handed packets: it answers an echo request at once."""
+        if not self._unsent and (packets := self._tun.receive_nowait()):
+            self.emit(self.node.handle_packets(packets, self._now()))
 
     async def _send_rest(self) -> None:
         """Wait for room in the socket; meanwhile packets queue in tun0, where TCP notices."""

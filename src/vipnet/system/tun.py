@@ -43,6 +43,8 @@ class PacketDevice(Protocol):
 
     async def receive(self) -> list[Packet]: ...
 
+    def receive_nowait(self) -> list[Packet]: ...
+
     def send(self, packet: bytes | memoryview, left: Offload | None = None, /) -> bool: ...
 
     def close(self) -> None: ...
@@ -96,11 +98,11 @@ class TunDevice:
                 await trio.lowlevel.wait_readable(self._fd)
             else:
                 await trio.lowlevel.checkpoint()
-            if packets := self._read():
+            if packets := self.receive_nowait():
                 return packets
 
-    def _read(self) -> list[Packet]:
-        """All that is there, as far as there is room for one more of the largest."""
+    def receive_nowait(self) -> list[Packet]:
+        """What is there already, as far as there is room for one more of the largest; errors as receive()."""
         memory, fd, at = self._memory, self._fd, 0
         packets: list[Packet] = []
         self._drained = False
