@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.app.machine import Machine, machine
 from tests.bind import Bind, running_bind
+from tests.nsupdateserver import PASSWORD, running_nsupdate
 from tests.otherservers import running_knot, running_powerdns
 
 from vipnet.app.config import load_config
@@ -104,6 +105,36 @@ def test_a_server_that_does_not_answer_is_named(host: Machine, tmp_path: Path) -
         done = host.vipnet("init", NAME, "--provider", "rfc2136")
     assert done.status == 0, done.err
     assert "127.0.0.1:53 answers with it; 127.0.0.2:53 did not answer" in done.out
+
+
+@pytest.mark.stack
+def test_a_dyndns2_account(host: Machine, tmp_path: Path) -> None:
+    """By nsupdate.info's server: a wrong password leaves nothing, the right one a configuration."""
+    secret = host.directory / "password"
+    secret.touch(mode=0o600)
+    with running_nsupdate(tmp_path, host.space) as service:
+        options = (
+            "--provider",
+            "dyndns2",
+            "--url",
+            service.url,
+            "--user",
+            NAME,
+            "--secret-file",
+            str(secret),
+        )
+        secret.write_text("wrong")
+        done = host.vipnet("init", NAME, *options)
+        assert done.status == 1
+        assert "(badauth): check [publish] user and secret_file" in done.err
+        assert left(host) == {"password"}
+        secret.write_text(PASSWORD)
+        done = host.vipnet("init", NAME, *options)
+        assert done.status == 0, done.err
+        assert f"published {ADDRESS}; 127.0.0.1:53 answers with it" in done.out
+        assert f"sudo vipnet trust add {NAME} " in done.out
+        assert host.space.call(lambda: service.bind.texts(NAME, "A")) == {ADDRESS}
+        assert left(host) == {"password", "key", "config.toml"}
 
 
 def test_without_a_server_nothing_is_left(host: Machine) -> None:
