@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import pytest
 from tests.lab.apps.shells import ssh
 from tests.lab.apps.survival import move_and_check, same_sockets
 from tests.lab.conftest import LabFactory
@@ -149,6 +150,7 @@ def test_moves_with_a_records_alone(new_lab: LabFactory, tmp_path: Path) -> None
         assert {name for name, _ in service.updates} == {"a.vipip.net", "b.vipip.net"}
 
 
+@pytest.mark.stack
 def test_behind_a_nat_what_partners_see_is_published(new_lab: LabFactory) -> None:
     need_program("dig", "nft")
     lab = new_lab()
