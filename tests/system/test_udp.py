@@ -15,7 +15,7 @@ from tests.netns import Namespace, namespace, veth
 from vipnet.core.outputs import Fragmentation
 from vipnet.errors import HostError
 from vipnet.system import udp
-from vipnet.system.udp import DatagramSockets, Received, UdpSockets
+from vipnet.system.udp import DatagramSockets, Received, UdpSockets, opening
 from vipnet.types import Locator
 
 BOUND_S = 10.0
@@ -272,10 +272,10 @@ def test_options_of_the_outer_header() -> None:
     ipv4, ipv6 = sockets._sockets[False], sockets._sockets[True]
     assert ipv4.getsockopt(socket.IPPROTO_IP, socket.IP_TTL) == 64
     assert ipv4.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) == 46 << 2
-    assert ipv4.getsockopt(socket.IPPROTO_IP, udp._IP_MTU_DISCOVER) == udp._PMTUDISC_DONT
+    assert ipv4.getsockopt(socket.IPPROTO_IP, opening.IP_MTU_DISCOVER) == opening.PMTUDISC_DONT
     assert ipv6.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS) == 64
     assert ipv6.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS) == 46 << 2
-    assert ipv6.getsockopt(socket.IPPROTO_IPV6, udp._IPV6_MTU_DISCOVER) == udp._PMTUDISC_DONT
+    assert ipv6.getsockopt(socket.IPPROTO_IPV6, opening.IPV6_MTU_DISCOVER) == opening.PMTUDISC_DONT
     sockets.close()
 
 
@@ -457,7 +457,7 @@ def test_a_size_that_lies_is_not_believed(said: int) -> None:
     class Liar:
         def recvmsg_into(self, buffers: list[memoryview], _size: int) -> object:
             buffers[0][:25] = bytes(25)
-            control = [(udp._SOL_UDP, udp._UDP_GRO, udp._INT.pack(said))]
+            control = [(opening.SOL_UDP, opening.UDP_GRO, udp._INT.pack(said))]
             return 25, control, 0, ("192.0.2.1", 5847)
 
     sockets = UdpSockets(0)

@@ -13,8 +13,7 @@ import pytest
 from tests.netns import Namespace, namespace, veth
 
 from vipnet.core.outputs import Fragmentation, TooBig
-from vipnet.system import udp
-from vipnet.system.udp import UdpSockets
+from vipnet.system.udp import UdpSockets, control
 from vipnet.types import Locator
 
 ALLOWED, AVOIDED, FORBIDDEN = Fragmentation.ALLOWED, Fragmentation.AVOIDED, Fragmentation.FORBIDDEN
@@ -147,9 +146,9 @@ def test_any_entry_of_the_queue_is_read_or_passed_over(
     address: tuple[str, int], kind: tuple[int, int]
 ) -> None:
     value = struct.pack("=IBBBBII", errno.EMSGSIZE, 3, 2, 0, 0, 1300, 0)
-    report = udp._too_big(b"quoted", [(*kind, value)], address)
+    report = control.too_big(b"quoted", [(*kind, value)], address)
     if "%" in address[0] or kind == (17, 104):
         assert report is None, "no peer is at a link-local address"
     else:
         assert report == TooBig(Locator(*address[:2]), 1300, b"quoted")
-    assert udp._too_big(b"", [(*kind, value[:9])], address) is None
+    assert control.too_big(b"", [(*kind, value[:9])], address) is None

@@ -17,33 +17,35 @@ from msgspec import Struct
 from vipnet.core.outputs import Fragmentation, TooBig
 from vipnet.errors import HostError
 from vipnet.policy import MTU_BASE
+from vipnet.system.udp.control import Control, natural_source, packet_info, too_big
+from vipnet.system.udp.opening import (
+    IP_MTU_DISCOVER,
+    IPV6_MTU,
+    IPV6_MTU_DISCOVER,
+    PMTUDISC_DONT,
+    SOL_UDP,
+    UDP_GRO,
+    NoIPv6Error,
+    ask_for_trains,
+    open_ipv4,
+    open_ipv6,
+    refusal,
+)
 from vipnet.types import Locator
 from vipnet.wire import socketerror
 
 _DATAGRAM_MAX: Final = 65_535  # bytes
-_BUFFER_BYTES: Final = 4 << 20  # each way; 30 ms at 1 Gbit/s
-_TTL: Final = 64
 _CACHE_MAX: Final = 4096  # sources remembered as Locators
 _TURN: Final = 16  # datagrams after which the other family is heard first
 
-# linux/in.h, linux/in6.h, asm-generic/socket.h: what the socket module has no name for
-_IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT, _PMTUDISC_PROBE = 10, 23, 0, 3
-_IPV6_MTU: Final = 24
-_IP_RECVERR, _IPV6_RECVERR = 11, 25
-_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
-_IP_PKTINFO: Final = 8
-_IN_PKTINFO = struct.Struct("=i4s4s")  # interface, source, (receiving only)
-_IN6_PKTINFO = struct.Struct("=16si")  # source, interface
-
-# linux/udp.h
-_SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
+# linux/in.h, linux/udp.h: what the socket module has no name for
+_PMTUDISC_PROBE: Final = 3
+_UDP_SEGMENT: Final = 103
 _U16, _INT = struct.Struct("=H"), struct.Struct("=i")
 _CONTROL_BYTES: Final = socket.CMSG_SPACE(_INT.size)
 _NO_SEGMENTS: Final = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.EIO, errno.ENOPROTOOPT})
 _WHOLE_MAX: Final = 256
 _ERRORS_AT_ONCE: Final = 64
-
-_Control = list[tuple[int, int, bytes]]
 
 
 class Received(Struct, frozen=True, gc=False):
@@ -93,9 +95,9 @@ class UdpSockets:
         self._sockets: dict[bool, socket.socket] = {}  # by "is IPv6"
         self._known: dict[tuple[str, int], Locator] = {}
         self._indices: dict[str, int] = {}
-        self._controls: dict[str, _Control] = {}
+        self._controls: dict[str, Control] = {}
         self._detours: frozenset[str] = frozenset()
-        self._past: dict[str, _Control] = {}  # by destination: what keeps datagrams out of a detour
+        self._past: dict[str, Control] = {}  # by destination: what keeps datagrams out of a detour
         # One thing to wait for instead of two: an epoll is readable when a member is.
         self._ready = select.epoll()
         self._turn = 0
@@ -107,18 +109,18 @@ class UdpSockets:
         self._errors = False  # whether there may be some in the sockets' queues
         self.lost = 0  # datagrams from sources that no answer can reach
         try:
-            self._add(_open_ipv4(port, dscp))
+            self._add(open_ipv4(port, dscp))
             # Port 0 is for tests: the kernel chose one, IPv6 takes the same.
             self.port: int = self._sockets[False].getsockname()[1]
-            with contextlib.suppress(_NoIPv6Error):
-                self._add(_open_ipv6(self.port, dscp))
+            with contextlib.suppress(NoIPv6Error):
+                self._add(open_ipv6(self.port, dscp))
         except OSError as error:
             self.close()
-            raise HostError(_refusal(port, error)) from None
+            raise HostError(refusal(port, error)) from None
 
     def _add(self, sock: socket.socket) -> None:
         if self._offloads:
-            self.trains = _ask_for_trains(sock)
+            self.trains = ask_for_trains(sock)
         self._sockets[sock.family == socket.AF_INET6] = sock
         self._ready.register(sock, select.EPOLLIN)
 
@@ -163,7 +165,7 @@ class UdpSockets:
                     )
                 except OSError:
                     break
-                if report := _too_big(quoted, control, address):
+                if report := too_big(quoted, control, address):
                     return report
         self._errors = False
         return None
@@ -199,7 +201,7 @@ class UdpSockets:
             return None
         segment_size = size
         for level, kind, value in control:
-            if level == _SOL_UDP and kind == _UDP_GRO:
+            if level == SOL_UDP and kind == UDP_GRO:
                 (segment_size,) = _INT.unpack(value)
         if not 0 < segment_size <= size:  # nothing to cut, and never a step that leads nowhere
             segment_size = size or 1
@@ -243,7 +245,7 @@ class UdpSockets:
                 self._set_df(sock, is_ipv6, df)
             control = self._ancillary(source, destination)
             if segmented and self._segments and (destination.host, segment_size, df) not in self._whole:
-                segment = (_SOL_UDP, _UDP_SEGMENT, _U16.pack(segment_size))
+                segment = (SOL_UDP, _UDP_SEGMENT, _U16.pack(segment_size))
                 _send(sock, payload, (*control, segment), address)
                 return None
         except OSError as error:
@@ -288,13 +290,13 @@ class UdpSockets:
     def _set_df(self, sock: socket.socket, is_ipv6: bool, df: bool) -> None:
         """Let datagrams leave whole or not at all, or in fragments where a link is too narrow."""
         self._df[is_ipv6] = df
-        value = _PMTUDISC_PROBE if df else _PMTUDISC_DONT
+        value = _PMTUDISC_PROBE if df else PMTUDISC_DONT
         if not is_ipv6:
-            sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, value)
+            sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, value)
             return
         # No router cuts IPv6: fragments are made here, of the size that passes everywhere.
-        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, value)
-        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU, 0 if df else MTU_BASE)
+        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, value)
+        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU, 0 if df else MTU_BASE)
 
     def use_interfaces(self, indices: Mapping[str, int], detours: Collection[str] = ()) -> None:
         """Let datagrams from each of these addresses, best first, leave by the interface of this index.
@@ -316,7 +318,7 @@ class UdpSockets:
             return self._controls.get(source) or self._control(source)
         return self._past_detours(destination) if self._detours else ()
 
-    def _past_detours(self, destination: Locator) -> _Control:
+    def _past_detours(self, destination: Locator) -> Control:
         """What goes with datagrams to DESTINATION so that they do not leave by a detour; mostly nothing.
 
         A rule such as wg-quick's sends everything into the tunnel, but a route that leads to
@@ -326,18 +328,18 @@ class UdpSockets:
         control = self._past.get(destination.host)
         if control is None:
             control = []
-            if _natural_source(destination) in self._detours:
+            if natural_source(destination) in self._detours:
                 is_ipv6 = ":" in destination.host
                 best = next((index for host, index in self._indices.items() if (":" in host) == is_ipv6), 0)
-                control = [_packet_info("::" if is_ipv6 else "0.0.0.0", best)]  # noqa: S104 - not bound to
+                control = [packet_info("::" if is_ipv6 else "0.0.0.0", best)]  # noqa: S104 - not bound to
             if len(self._past) >= _CACHE_MAX:
                 self._past.clear()
             self._past[destination.host] = control
         return control
 
-    def _control(self, source: str) -> _Control:
+    def _control(self, source: str) -> Control:
         """The ancillary data that sets a datagram's source (ip(7), ipv6(7)); raise OSError for no address."""
-        control = [_packet_info(source, self._indices.get(source, 0))]
+        control = [packet_info(source, self._indices.get(source, 0))]
         if len(self._controls) >= _CACHE_MAX:
             self._controls.clear()
         return self._controls.setdefault(source, control)
@@ -350,15 +352,6 @@ class UdpSockets:
         self._ready.close()
         for sock in self._sockets.values():
             sock.close()
-
-
-def _packet_info(source: str, index: int) -> tuple[int, int, bytes]:
-    """The message that names a datagram's source and interface; unspecified, 0: the kernel's choice."""
-    if ":" in source:
-        packed = socket.inet_pton(socket.AF_INET6, source)
-        return socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, _IN6_PKTINFO.pack(packed, index)
-    packed = socket.inet_pton(socket.AF_INET, source)
-    return socket.IPPROTO_IP, _IP_PKTINFO, _IN_PKTINFO.pack(index, packed, bytes(4))
 
 
 def _send(
@@ -375,95 +368,3 @@ def _send(
     except OSError:
         # Perhaps it was for an ICMP error about something else (ip(7), IP_RECVERR): asking has cleared that.
         sock.sendmsg((payload,), control, 0, address)
-
-
-def _too_big(quoted: bytes, control: _Control, address: tuple[str, int]) -> TooBig | None:
-    """What an entry of an error queue says; None for other errors, and for places that no peer has."""
-    for level, kind, value in control:
-        if (level, kind) in ((socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR)):
-            found = socketerror.too_big(value)
-            if found is not None and "%" not in address[0]:
-                mtu, local = found
-                return TooBig(Locator(*address[:2]), mtu, quoted, local)
-    return None
-
-
-def _natural_source(destination: Locator) -> str:
-    """The address from which the kernel would send to DESTINATION by itself; nothing is sent."""
-    family = socket.AF_INET6 if ":" in destination.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        probe.connect((destination.host, destination.port))
-        found: str = probe.getsockname()[0]
-    return found
-
-
-class _NoIPv6Error(Exception):
-    """This kernel was built or booted without IPv6."""
-
-
-def _open_ipv4(port: int, dscp: int) -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-    try:
-        _enlarge_buffers(sock)
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, _TTL)
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, dscp << 2)
-        # DF off, at first: a narrow link has to fragment; with DF it would swallow every full
-        # packet wherever a firewall eats the ICMP that says so (RFC 2923).
-        sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT)
-        sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
-        sock.bind(("", port))
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _open_ipv6(port: int, dscp: int) -> socket.socket:
-    try:
-        sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-    except OSError as error:
-        raise _NoIPv6Error from error
-    try:
-        _enlarge_buffers(sock)
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, _TTL)
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, dscp << 2)
-        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT)
-        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU, MTU_BASE)
-        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
-        sock.bind(("::", port))
-    except OSError as error:
-        sock.close()
-        if error.errno in (errno.EADDRNOTAVAIL, errno.ENOPROTOOPT):
-            raise _NoIPv6Error from error
-        raise
-    return sock
-
-
-def _ask_for_trains(sock: socket.socket) -> bool:
-    """Let datagrams that came together be read together (UDP_GRO, Linux 5.0); False: one by one."""
-    try:
-        sock.setsockopt(_SOL_UDP, _UDP_GRO, 1)
-    except OSError:
-        return False
-    return True
-
-
-def _enlarge_buffers(sock: socket.socket) -> None:
-    """Room for a burst while Python does something else; beyond rmem_max only with CAP_NET_ADMIN."""
-    for force, ask in ((_SO_RCVBUFFORCE, socket.SO_RCVBUF), (_SO_SNDBUFFORCE, socket.SO_SNDBUF)):
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, force, _BUFFER_BYTES)
-        except PermissionError:
-            sock.setsockopt(socket.SOL_SOCKET, ask, _BUFFER_BYTES)
-
-
-def _refusal(port: int, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return (
-            f"UDP port {port} is in use: `ss -ulpn 'sport = :{port}'` shows by whom; "
-            "stop that, or set another as [transport] port"
-        )
-    if error.errno == errno.EACCES:
-        return f"UDP port {port} is for root only: set [transport] port to 1024 or above"
-    return f"UDP port {port} cannot be opened: {error.strerror}"
