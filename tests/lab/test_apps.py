@@ -10,6 +10,7 @@ from functools import partial
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.lab.apps.clients import screen_word
 from tests.lab.apps.conversation import Conversation
 from tests.lab.apps.rtp import Arrivals, Frames, RtpPacket, arrivals, frames, summary
 from tests.lab.apps.silence import longest_silence_ms
@@ -124,3 +125,10 @@ def test_a_second_stream_or_source_is_no_survival() -> None:
     ):
         with pytest.raises(AssertionError):
             summary([*good, other])
+
+
+def test_mosh_must_write_every_letter_of_an_answer() -> None:
+    """Whichever of the screen's 24 rows an answer replaces."""
+    for number in range(100):
+        for other in range(number + 1, number + 26):
+            assert all(a != b for a, b in zip(screen_word(number), screen_word(other), strict=True))

@@ -27,7 +27,7 @@ _ENOUGH: Final = 3
 _END_S: Final = 30.0
 
 # In the place of a shell; what it answers cannot be the terminal's own echo.
-_ANSWER: Final = 'stty -echo; while read -r line && [ "$line" != end ]; do echo "<$line>"; done'
+_ANSWER: Final = 'stty -echo; while read -r line && [ "$line" != end ]; do echo "$line" | tr a-z A-Z; done'
 
 
 class Beats:
