@@ -17,6 +17,7 @@ from tests.fakes import FakeSockets, FakeTun, FakeWire
 from vipnet.app.config import Config, PeerConfig
 from vipnet.app.engine import Engine
 from vipnet.app.keys import create_key, load_key
+from vipnet.app.publishing import PublishLoop
 from vipnet.app.trusting import TrustOperations
 from vipnet.core.host import Host
 from vipnet.core.node import Node
@@ -62,7 +63,7 @@ class Machine:
         self.config = Config(name=name, key_file=directory / "key", peers=peers)
         create_key(self.config.key_file)
         self.store = Store(directory / "state.db")
-        self.republished = 0
+        self.republished, self.writes_record = 0, True
         lookup = cast("Lookup", DeadDns())
         host = Host(
             name,
@@ -84,12 +85,12 @@ class Machine:
             use_local_token=lambda local, remote: None,
             now=now,
         )
-        operations = TrustOperations(
-            self.config, engine=self.engine, lookup=lookup, republish=self._republish
-        )
+        publishing = cast("PublishLoop", self)
+        operations = TrustOperations(self.config, engine=self.engine, lookup=lookup, publishing=publishing)
         self._handlers = operations.handlers
 
-    def _republish(self) -> None:
+    def renew(self) -> None:
+        """What of PublishLoop is needed here."""
         self.republished += 1
 
     @property
@@ -217,11 +218,13 @@ def test_rotation_replaces_the_key_file_and_the_record(tmp_path: Path) -> None:
         assert public_key(load_key(a.config.key_file)) == a.key != old
         assert a.config.key_file.stat().st_mode & 0o777 == 0o600
         assert [one.public for one in a.store.load().old_keys] == [old]
-        assert a.republished == 1
+        assert (a.republished, reply["record"]) == (1, None)
         await trio.testing.wait_all_tasks_blocked()
         assert b.engine.node.peers[A].key == a.key
         assert (await a.do("trust_list"))["peers"][0]["told"]
-        await a.do("key_rotate", forget_old=True)
+        a.writes_record = False
+        reply = await a.do("key_rotate", forget_old=True)
+        assert f"k={reply['new']['key']} " in reply["record"]
         assert a.store.load().old_keys == []
 
     with_machines(tmp_path, main)

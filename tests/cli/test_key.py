@@ -55,6 +55,7 @@ def test_rotate_says_both_fingerprints_and_who_was_not_told() -> None:
     reply = {
         "old": {"key": "x", "fingerprint": "0000-1111"},
         "new": {"key": "y", "fingerprint": "2222-3333"},
+        "record": "_vip.a.vipip.net. 300 IN TXT ...",
         "untold": ["b.vipip.net"],
     }
 
@@ -66,7 +67,8 @@ def test_rotate_says_both_fingerprints_and_who_was_not_told() -> None:
         done = vipnet("key", "rotate", "--config", path)
         assert (done.status, done.err) == (0, "")
         assert done.out.splitlines()[:2] == ["old  0000-1111", "new  2222-3333"]
-        assert "1 partners" not in done.out
+        assert "_vip.a.vipip.net. 300 IN TXT ..." in done.out
+        assert "Not told yet: b.vipip.net" in done.out
         assert json.loads(vipnet("key", "rotate", "--json", "--config", path).out) == reply
         vipnet("key", "rotate", "--forget-old", "--yes", "--config", path)
     assert [params.get("forget_old") for params in asked] == [False, False, True]

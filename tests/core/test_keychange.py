@@ -119,6 +119,48 @@ def test_a_host_speaks_by_its_old_key_to_who_knows_no_other() -> None:
     assert events(b, "trust.key_changed") == []
 
 
+def test_a_stranger_whose_resolver_remembers_the_old_key() -> None:
+    net = Network(33)
+    a, c = net.host("a.example"), net.host("c.example")
+    net.run_for(0.1)
+    before = net.result(a.name)
+    a.rotate()
+    c._carry_out(c.node.want_binding(before, net.now))
+    net.run_for(2)
+    assert c.token_of(a) is not None
+    assert knows(c, a)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_partner_that_lost_its_store_meanwhile(seed: int) -> None:
+    """It knows of us what DNS says, which is not the key that we believe it knows."""
+    net = Network(100 + seed)
+    a, b = pair(net)
+    b.lose_disk()
+    net.run_for(200)
+    a.rotate()
+    b.boot()
+    assert peer_at(a, b).own.public != a.public_key
+    net.run_until(lambda: a.can_reach(b), 10)
+    assert knows(b, a)
+    assert peer_at(a, b).own.public == a.public_key
+    meet(net, a, b)
+
+
+def test_a_partner_that_has_only_heard_of_us_before() -> None:
+    """It has our old key from DNS, and we have never met."""
+    net = Network(110)
+    a, b = net.host("a.example"), net.host("b.example")
+    net.run_for(0.1)
+    net.blocked.add(frozenset((locator(a).host, locator(b).host)))
+    b.resolve(a)
+    net.run_for(100)
+    a.rotate()
+    net.blocked.clear()
+    net.run_until(lambda: a.can_reach(b), 10)
+    assert knows(b, a)
+
+
 def test_two_rotations_are_one_for_who_was_away() -> None:
     net, a, b = ignorant(24)
     a.rotate()
@@ -351,6 +393,26 @@ def test_a_pin_in_the_configuration_that_the_peer_has_rotated_away_from() -> Non
     b.boot()
     assert knows(b, a)
     assert peer_at(b, a).known.trust == "pinned"
+    (said,) = events(b, "trust.configured_key_is_outdated")
+    assert said["known"] == fingerprint(a.public_key)
+
+
+def test_a_pin_in_the_configuration_overrules_what_was_learned() -> None:
+    """Also a key that the stored one has taken the place of, unless that was pinned."""
+    net = Network(63)
+    a, b = pair(net)
+    first = a.public_key
+    a.rotate()
+    net.run_for(2)
+    assert peer_at(b, a).known.previous_keys == (first,)
+    b.crash()
+    b.listed = (ListedPeer(a.name, first),)
+    b.boot()
+    assert (b.disk.peers[a.name].key, b.disk.peers[a.name].trust) == (first, "pinned")
+    net.run_until(lambda: b.can_reach(a), 30)  # the old key still answers, and announces the present one
+    net.run_for(2)
+    assert knows(b, a)
+    assert peer_at(b, a).known.trust == "pinned"
 
 
 def test_pinning_somebody_unknown() -> None:
@@ -374,4 +436,4 @@ def test_accepting_a_key_that_was_rotated_away() -> None:
     net.run_for(2)
     b._carry_out(b.node.accept_key(a.name, first, net.now))
     assert peer_at(b, a).known.key == first
-    assert peer_at(b, a).known.previous_keys == (a.public_key,)
+    assert peer_at(b, a).known.previous_keys == ()

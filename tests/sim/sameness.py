@@ -76,6 +76,7 @@ _FOR_NOTHING: dict[type, frozenset[str]] = {
             "mtus",  # the packets of a search are too small for probes
         }
     ),
+    Initiator: frozenset({"unanswered"}),  # counts for hosts that have rotated their key
     Responder: frozenset({"_second", "_inits", "_warned"}),
     BareHost: frozenset({"moves", "sent", "inbound", "delivered", "private_key", "public_key"}),
     Session: frozenset({"sent"}),
@@ -197,7 +198,7 @@ class Portrait:
         self._out.append(kind.__name__)
         ignored = _FOR_NOTHING.get(kind, frozenset())
         if isinstance(value, Initiator) and not value.active:
-            ignored = frozenset({"_gap_s", "tries", "_give_up_at"})
+            ignored |= {"_gap_s", "tries", "_give_up_at"}
         if isinstance(value, Negotiation) and value.next_timeout() is None:
             ignored = frozenset({"_retry_s", "_give_up_at"})
         if isinstance(value, Peer):

@@ -54,7 +54,7 @@ class Operations:
         self._config, self._engine, self._names, self._resolving = config, engine, names, resolving
         self._resolver, self._publishing, self._hook = resolver, publishing, hook
         self._state, self._offloads, self._dns_ms, self._stop = state, offloads, dns_ms, stop
-        self._trust = TrustOperations(config, engine=engine, lookup=lookup, republish=publishing.renew)
+        self._trust = TrustOperations(config, engine=engine, lookup=lookup, publishing=publishing)
 
     @property
     def handlers(self) -> Mapping[str, Handler]:

@@ -138,8 +138,8 @@ class PublishLoop:
         self._changed.set()
 
     def renew(self) -> None:
-        """What is desired has changed, though the addresses have not; never blocks."""
-        if self._publisher is None:
+        """The capability record has changed, though the addresses have not; never blocks."""
+        if not self.writes_record:
             return
         self._confirmed = None
         self._retry_at, self._failures = -math.inf, 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from nacl.public import PrivateKey
@@ -11,7 +11,9 @@ from nacl.public import PrivateKey
 from vipnet.app.config import Config
 from vipnet.app.control import Handler, text
 from vipnet.app.engine import Engine
+from vipnet.app.init import record_line
 from vipnet.app.keys import replace_key
+from vipnet.app.publishing import PublishLoop
 from vipnet.app.texts import is_address, parse_host_port, parse_key
 from vipnet.core.outputs import LookupResult
 from vipnet.core.peer import Peer
@@ -23,14 +25,12 @@ from vipnet.types import Fqdn, Locator, PublicKey, fingerprint, parse_name
 class TrustOperations:
     """The operations of these commands.
 
-    republish  puts the new capability record into DNS
+    publishing  puts the new capability record into DNS, where the provider takes one
     """
 
-    def __init__(
-        self, config: Config, *, engine: Engine, lookup: Lookup, republish: Callable[[], object]
-    ) -> None:
+    def __init__(self, config: Config, *, engine: Engine, lookup: Lookup, publishing: PublishLoop) -> None:
         self._config, self._engine, self._lookup = config, engine, lookup
-        self._republish = republish
+        self._publishing = publishing
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
@@ -108,12 +108,13 @@ class TrustOperations:
         self._engine.rotate(
             bytes(PrivateKey.generate()), lambda key: replace_key(key_file, key), forget_old=forget_old
         )
-        self._republish()
+        self._publishing.renew()
         new = self._engine.node.host.public_key
         peers = self._engine.node.peers.values()
         return {
             "old": {"key": b64encode(old).decode(), "fingerprint": fingerprint(old)},
             "new": {"key": b64encode(new).decode(), "fingerprint": fingerprint(new)},
+            "record": None if self._publishing.writes_record else record_line(self._config, new),
             "untold": sorted(peer.name for peer in peers if peer.own.public != new),
         }
 

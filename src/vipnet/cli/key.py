@@ -74,6 +74,8 @@ def rotate(config_path: Path, as_json: bool, forget_old: bool, yes: bool) -> Non
         click.echo(json.dumps(reply))
         return
     click.echo(f"old  {reply['old']['fingerprint']}\nnew  {reply['new']['fingerprint']}")
+    if reply["record"] is not None:
+        click.echo(f"Put this into DNS in the place of the old record:\n{reply['record']}")
     if reply["untold"]:
         untold = ", ".join(reply["untold"])
         click.echo(f"Not told yet: {untold}; `vipnet trust list` says who still is not.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vipnet.core import binding, keychange, moving, replay
+from vipnet.core.host import OwnKey
 from vipnet.core.initiator import Completed, Initiation
 from vipnet.core.locators import usable, usable_only
 from vipnet.core.outbound import flush, want_lookup
@@ -16,6 +17,8 @@ from vipnet.wire import control
 from vipnet.wire.control import Keepalive
 from vipnet.wire.datagram import KIND_CONTROL
 from vipnet.wire.handshake import HandshakeDatagram
+
+_KNOWN_KEY_TRIES = 2  # by the key that a peer knows us by, before our other keys have their turns
 
 
 def handle_initiator_timeout(peer: Peer, now: Instant) -> list[Output]:
@@ -32,11 +35,13 @@ def handle_initiator_timeout(peer: Peer, now: Instant) -> list[Output]:
     if not candidates or not host.locators:
         initiator.postpone(now)
         return outputs
-    step = peer.negotiation.opening(host.unix_s)
-    outputs += binding.absorb(peer, step)
-    attempt, forgotten = initiator.new_init(
-        peer.own, peer.key, peer.psk, peer.mapping.current, step.messages, now
-    )
+    own = _own_key(peer)
+    tokens: tuple[control.TokenMessage, ...] = ()
+    if own == peer.own:  # else it is not known yet who would choose
+        step = peer.negotiation.opening(host.unix_s)
+        outputs += binding.absorb(peer, step)
+        tokens = step.messages
+    attempt, forgotten = initiator.new_init(own, peer.key, peer.psk, peer.mapping.current, tokens, now)
     forget_indexes(peer, forgotten)
     host.indexes[attempt.index] = (peer, attempt)
     outputs.append(host.clock)
@@ -46,6 +51,13 @@ def handle_initiator_timeout(peer: Peer, now: Instant) -> list[Output]:
     return outputs + [
         transmit for locator in candidates for transmit in host.from_everywhere(datagram, locator)
     ]
+
+
+def _own_key(peer: Peer) -> OwnKey:
+    """By which of our keys to try: the peer may have lost its store, or know us only by an old record."""
+    others = [own for own in peer.host.own_keys if own != peer.own]
+    turn = peer.initiator.unanswered - _KNOWN_KEY_TRIES
+    return peer.own if not others or turn < 0 or turn % 2 else others[turn // 2 % len(others)]
 
 
 def handle_response(
@@ -65,7 +77,8 @@ def complete(peer: Peer, completed: Completed, source: Locator, now: Instant) ->
     forget_indexes(peer, peer.initiator.stop())
     # The responder may have asked DNS who we are before it answered.
     peer.rtt.rough_sample(completed.rtt_s)
-    outputs = install(peer, completed.session, now)
+    outputs = peer.use_own_key(peer.host.own_key(completed.session.own_key))
+    outputs += install(peer, completed.session, now)
     response = completed.response
     if response is not None:
         outputs += _learn_place(peer, response.locators, response.move_number, response.boot_id, source, now)

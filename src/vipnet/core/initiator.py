@@ -64,6 +64,7 @@ class Initiator:
         self._stale = 0
         self._seen = 0  # greatest timestamp that this peer says it has seen, or was sent since
         self.tries = 0  # since a handshake was wanted
+        self.unanswered = 0  # tries since one was answered, or all were given up
         self._cookie: tuple[bytes, Instant] | None = None
 
     @property
@@ -90,7 +91,7 @@ class Initiator:
         indexes = list(self._attempts)
         self._attempts.clear()
         self._retry_at = self._give_up_at = None
-        self._stale = 0
+        self._stale = self.unanswered = 0
         return indexes
 
     def next_timeout(self) -> Instant | None:
@@ -234,6 +235,7 @@ class Initiator:
         for old in forgotten:
             del self._attempts[old]
         self.tries += 1
+        self.unanswered += 1
         self.postpone(now)
         return attempt, forgotten
 

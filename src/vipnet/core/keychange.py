@@ -160,7 +160,7 @@ def compare_with_dns(peer: Peer, result: LookupResult, now: Instant) -> list[Out
     }
     outputs: list[Output] = [LogEvent("trust.dns_has_another_key", fields, "warning")]
     if not result.secure and peer.known.trust != "pinned":
-        outputs.append(LookupWanted(peer.name, "another key in DNS", verify=True))
+        outputs.append(LookupWanted(peer.name, "another key in DNS", authoritative=True, verify=True))
     return outputs
 
 
@@ -178,8 +178,9 @@ def accept(peer: Peer, key: PublicKey, now: Instant) -> list[Output]:
     """Somebody has compared KEY and says that it is the peer's."""
     if key == peer.key:
         return [peer.remember(trust="pinned")]
-    outputs = change(peer, key, now, "accepted by hand", "pinned")
+    # The one that is replaced was a mistake, perhaps: who says so may say the contrary later.
     previous = tuple(old for old in peer.known.previous_keys if old != key)
+    outputs = change(peer, key, now, "accepted by hand", "pinned")
     return [*outputs, peer.remember(previous_keys=previous)]
 
 

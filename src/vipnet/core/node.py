@@ -37,7 +37,7 @@ from vipnet.core.session import Session
 from vipnet.core.trust import ListedPeer
 from vipnet.errors import PeerError, ProtocolError
 from vipnet.policy import LOCATORS_MAX
-from vipnet.types import Fqdn, Instant, Locator, PublicKey
+from vipnet.types import Fqdn, Instant, Locator, PublicKey, fingerprint
 from vipnet.wire.control import Close, Keepalive
 from vipnet.wire.datagram import DataHeader, is_handshake
 from vipnet.wire.handshake import CookieReply, HandshakeDatagram, HandshakeType, decode_handshake
@@ -481,18 +481,22 @@ class Node:
         outputs: list[Output] = []
         for listed in self._listed.values():
             known = self.peers.get(listed.name)
-            rotated = known is not None and listed.key in known.known.previous_keys
-            if listed.key is not None and not rotated and (known is None or known.key != listed.key):
-                own_key = None if known is None else known.known.own_key
-                stored = StorePeer(
-                    listed.name, listed.key, "pinned", locators=listed.locators, own_key=own_key
-                )
-                outputs.append(self._add_peer(stored).known)
-            elif known is not None and listed.key is not None and known.known.trust != "pinned":
-                outputs.append(known.remember(trust="pinned"))
+            if listed.key is not None:
+                outputs += self._pin_listed(known, listed, listed.key)
             if known is not None:
                 known.mapping.add_looked_up(listed.locators)
         return outputs
+
+    def _pin_listed(self, known: Peer | None, listed: ListedPeer, key: PublicKey) -> list[Output]:
+        if known is not None and known.key == key:
+            return [] if known.known.trust == "pinned" else [known.remember(trust="pinned")]
+        if known is not None and known.known.trust == "pinned" and key in known.known.previous_keys:
+            # The pinned key has announced another since that was written.
+            fields = {"peer": known.name, "known": fingerprint(known.key)}
+            return [LogEvent("trust.configured_key_is_outdated", fields, "warning")]
+        own_key = None if known is None else known.known.own_key
+        stored = StorePeer(listed.name, key, "pinned", locators=listed.locators, own_key=own_key)
+        return [self._add_peer(stored).known]
 
     # --- timers
 

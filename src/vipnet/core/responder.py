@@ -174,7 +174,11 @@ class Responder:
             host.count("pending_inits_full")
             return []
         self._held[name, claim.key] = (claim, now)
-        return [] if asked else [LookupWanted(name, "who claims this name", verify=True)]
+        if asked:
+            return []
+        # A resolver may remember the key that a known peer had before.
+        known = name in self._peers
+        return [LookupWanted(name, "who claims this name", authoritative=known, verify=True)]
 
     def handle_lookup(self, result: LookupResult, now: Instant) -> list[Output]:
         """DNS said which key NAME has: answer the init that waits for it, or forget it."""
