@@ -68,11 +68,12 @@ class TrustOperations:
     async def _meet(self, name: Fqdn, locators: tuple[Locator, ...]) -> None:
         """Trust on first use. Raise UnreachableError."""
         found = await self._lookup.lookup(name, authoritative=False, verify=True)
-        self._engine.node.list_unknown(name, locators)
+        contacts = self._engine.node.contacts
+        contacts.list_for_now(name, locators)
         try:
             await self._engine.bind(LookupResult(name) if found.failed else found)
         finally:
-            self._engine.node.list_unknown(name, None)
+            contacts.unlist(name)
 
     async def _remove(self, params: dict[str, Any]) -> object:
         name = parse_name(text(params, "name"))
@@ -137,7 +138,7 @@ class TrustOperations:
         return name
 
     def _not_ours(self, key: PublicKey) -> PublicKey:
-        if any(key == own.public for own in self._engine.node.host.own_keys):
+        if self._engine.node.host.has_key(key):
             raise ConfigError(
                 "that is this host's own key: take what `vipnet key show` prints on the other one"
             )

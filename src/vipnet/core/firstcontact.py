@@ -13,7 +13,7 @@ from vipnet.core.host import Host
 from vipnet.core.initiator import Initiation, Initiator
 from vipnet.core.locators import usable_only
 from vipnet.core.mapping import Mapping
-from vipnet.core.outputs import LookupResult, LookupWanted, Output, Transmit
+from vipnet.core.outputs import BindingFailed, LookupResult, LookupWanted, Output, Transmit
 from vipnet.core.rtt import RttEstimator
 from vipnet.core.trust import ListedPeer
 from vipnet.types import Fqdn, Instant, Locator, PublicKey
@@ -63,10 +63,15 @@ class FirstContact:
         return min((at for at in deadlines if at is not None), default=None)
 
     def handle_timeout(self, now: Instant) -> list[Output]:
-        """A try is due. The node looks at wanted_until."""
+        """A try is due, or an application has waited long enough."""
+        outputs: list[Output] = []
+        if self.wanted_until is not None and now >= self.wanted_until:
+            self.wanted_until = None
+            outputs.append(BindingFailed(self.name, f"{self.name} does not answer"))
         at = self.initiator.next_timeout()
-        if at is None or now < at:
-            return []
+        return outputs if at is None or now < at else outputs + self._try(now)
+
+    def _try(self, now: Instant) -> list[Output]:
         if self.initiator.gave_up(now):
             self.forget(self.initiator.stop())
             return []

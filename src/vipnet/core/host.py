@@ -93,6 +93,10 @@ class Host:
         """The pair that PUBLIC is of; the present one, if we have that no more."""
         return next((own for own in self.own_keys if own.public == public), self.key)
 
+    def has_key(self, public: PublicKey | None) -> bool:
+        """Whether PUBLIC is ours, or was not long ago."""
+        return any(public == own.public for own in self.own_keys)
+
     def load_old_keys(self, stored: Iterable[StoreOldKey]) -> list[Output]:
         """Take what an earlier run has left. One that is the present key was stored before a crash."""
         by_age = sorted(stored, key=lambda old: old.until)

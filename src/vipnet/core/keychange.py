@@ -78,7 +78,7 @@ def handle_rotation(peer: Peer, session: Session, message: KeyRotation, now: Ins
     if session.peer_key != peer.key:
         peer.host.count("late_key_rotation")
         return []
-    if key in peer.known.previous_keys or key == bytes(32) or _is_ours(peer, key):
+    if key in peer.known.previous_keys or key == bytes(32) or peer.host.has_key(key):
         raise ProtocolError(f"{peer.name} names a key that cannot be its next")
     return change(peer, key, now, "announced under the old key")
 
@@ -182,7 +182,3 @@ def accept(peer: Peer, key: PublicKey, now: Instant) -> list[Output]:
     previous = tuple(old for old in peer.known.previous_keys if old != key)
     outputs = change(peer, key, now, "accepted by hand", "pinned")
     return [*outputs, peer.remember(previous_keys=previous)]
-
-
-def _is_ours(peer: Peer, key: PublicKey) -> bool:
-    return any(key == own.public for own in peer.host.own_keys)

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network
 from itertools import count
 
-from vipnet.core import binding, handshakes, inbound, keychange, moving, outbound, probing, replay
+from vipnet.core import binding, deadlines, handshakes, inbound, keychange, moving, outbound, probing
+from vipnet.core.contacts import Contacts
+from vipnet.core.deadlines import is_due
 from vipnet.core.firstcontact import FirstContact
 from vipnet.core.host import Host
 from vipnet.core.initiator import Initiation
-from vipnet.core.liveness import LivenessStep
-from vipnet.core.locators import usable_only
 from vipnet.core.moves import MoveLog
 from vipnet.core.outputs import (
     BindingFailed,
@@ -29,7 +29,6 @@ from vipnet.core.outputs import (
     StoredState,
     StorePeer,
     TooBig,
-    Transmit,
 )
 from vipnet.core.peer import Peer
 from vipnet.core.responder import Responder
@@ -38,7 +37,7 @@ from vipnet.core.trust import ListedPeer
 from vipnet.errors import PeerError, ProtocolError
 from vipnet.policy import LOCATORS_MAX
 from vipnet.types import Fqdn, Instant, Locator, PublicKey, fingerprint
-from vipnet.wire.control import Close, Keepalive
+from vipnet.wire.control import Close
 from vipnet.wire.datagram import DataHeader, is_handshake
 from vipnet.wire.handshake import CookieReply, HandshakeDatagram, HandshakeType, decode_handshake
 from vipnet.wire.inner import Unreachable, is_whole, parse_ipv4
@@ -54,10 +53,10 @@ class Node:
         self.host = host
         self.peers: dict[Fqdn, Peer] = {}
         self.moves = MoveLog(first_id=1)
-        self._listed = {peer.name: peer for peer in listed}
-        self._by_config = frozenset(self._listed)
-        self._contacts: dict[Fqdn, FirstContact] = {}
-        self._responder = Responder(host, self.peers, self._add_peer, self._reschedule, self._call_back)
+        self.contacts = Contacts(host, listed, self._add_peer, self._reschedule)
+        self._responder = Responder(
+            host, self.peers, self._add_peer, self._reschedule, self.contacts.call_back
+        )
         self._due: list[tuple[Instant, int, Peer | FirstContact]] = []
         self._scheduled: dict[Fqdn, Instant] = {}
         self._order = count()
@@ -144,7 +143,7 @@ class Node:
             outputs += moving.handle_own_move(peer, now, all_told + told)
             told += peer.hints is not None
             self._reschedule(peer)
-        for contact in self._contacts.values():
+        for contact in self.contacts:
             if contact.initiator.active:
                 contact.initiator.begin(now)
                 self._reschedule(contact)
@@ -199,7 +198,7 @@ class Node:
                 self.host.lookups_under_way -= 1
             outputs += moving.handle_lookup(peer, result, now)
             self._reschedule(peer)
-        contact = self._contacts.get(result.name)
+        contact = self.contacts.get(result.name)
         if contact is not None:
             contact.add_looked_up(result)
             self._reschedule(contact)
@@ -211,7 +210,7 @@ class Node:
         BindingReady or BindingFailed follows, within policy.resolve_timeout_s.
         """
         outputs: list[Output] = []
-        if result.name == self.host.name or self._is_own(result.key):
+        if result.name == self.host.name or self.host.has_key(result.key):
             return [BindingFailed(result.name, "DNS has our own key for it")]
         peer = self.peers.get(result.name)
         if peer is None and result.key is not None:
@@ -219,7 +218,7 @@ class Node:
             peer = self._add_peer(known)
             outputs.append(peer.known)
         if peer is None:
-            return outputs + self._want_first_contact(result, now)
+            return self._finish(outputs + self.contacts.want(result, now), now)
         if not peer.known.contacted:
             outputs.append(peer.remember(contacted=True))
         if peer.binding is not None:
@@ -298,16 +297,6 @@ class Node:
             return [peer.known]
         self.peers[name].mapping.add_looked_up(locators)
         return self.accept_key(name, key, now)
-
-    def list_unknown(self, name: Fqdn, locators: tuple[Locator, ...] | None) -> None:
-        """NAME may be asked for its key, at LOCATORS besides what DNS says; None: no more."""
-        if locators is not None:
-            self._listed.setdefault(name, ListedPeer(name, None, locators))
-        elif name in self._listed and name not in self._by_config:
-            del self._listed[name]
-
-    def _is_own(self, key: PublicKey | None) -> bool:
-        return any(key == own.public for own in self.host.own_keys)
 
     def shutdown(self, now: Instant) -> list[Output]:
         """Tell every partner that our sessions are void from now on."""
@@ -389,89 +378,21 @@ class Node:
         if isinstance(datagram, CookieReply):
             outputs = owner.handle_cookie(attempt, datagram, source, now)
         elif isinstance(owner, FirstContact):
-            outputs = self._meet(owner, attempt, datagram, source, now)
+            outputs = self.contacts.meet(owner, attempt, datagram, source, now)
         else:
             outputs = handshakes.handle_response(owner, attempt, datagram, source, now)
         self._reschedule(owner)
         return self._finish(outputs, now)
 
-    def _want_first_contact(self, result: LookupResult, now: Instant) -> list[Output]:
-        listed = self._listed.get(result.name)
-        if listed is None:
-            return [BindingFailed(result.name, "its key is not known")]
-        contact = self._contacts.get(result.name)
-        if contact is None or contact.claimed is not None:
-            if contact is not None:
-                contact.forget(contact.initiator.stop())
-            contact = self._contacts[result.name] = FirstContact(self.host, listed)
-        contact.add_looked_up(result)
-        contact.want(now)
-        self._reschedule(contact)
-        return self._finish([], now)
-
-    def _meet(
-        self,
-        contact: FirstContact,
-        attempt: Initiation,
-        datagram: HandshakeDatagram,
-        source: Locator,
-        now: Instant,
-    ) -> list[Output]:
-        """Message 2: from now on the peer has a key, and a place in the store."""
-        if contact.claimed is not None:
-            return self._meet_claimed(contact, contact.claimed, attempt, datagram, source, now)
-        key = contact.initiator.read_xx_2(attempt, datagram)
-        if self._is_own(key):
-            raise ProtocolError(f"{contact.name} answers with our own key")
-        known = StorePeer(contact.name, key, "tofu", contacted=True)
-        peer = self._add_peer(known)
-        peer.mapping.add_looked_up(usable_only([source], self.host.space.subnet, self.host.locators))
-        step = peer.negotiation.opening(self.host.unix_s)
-        message, completed = contact.initiator.write_xx_3(attempt, datagram, source, step.messages, now)
-        outputs: list[Output] = [peer.known, *binding.absorb(peer, step), self.host.clock]
-        outputs.append(Transmit(message, source))
-        outputs += handshakes.complete(peer, completed, source, now)
-        self._reschedule(peer)
-        return outputs
-
-    def _call_back(self, key: PublicKey, result: LookupResult, source: Locator, now: Instant) -> None:
-        """Somebody at SOURCE shows KEY as that of a name of which DNS has addresses only."""
-        if result.name in self._contacts:
-            return  # one at a time
-        listed = self._listed.get(result.name, ListedPeer(result.name))
-        contact = self._contacts[result.name] = FirstContact(self.host, listed, key)
-        contact.call_back(result, source, now)
-        self._reschedule(contact)
-
-    def _meet_claimed(
-        self,
-        contact: FirstContact,
-        key: PublicKey,
-        attempt: Initiation,
-        datagram: HandshakeDatagram,
-        source: Locator,
-        now: Instant,
-    ) -> list[Output]:
-        """Message 2 of IK to a claimed key: it is at home where DNS says that the name is."""
-        completed = contact.initiator.read_response(attempt, datagram, now)
-        if completed is None:
-            return []
-        peer = self._add_peer(StorePeer(contact.name, key, "callback"))
-        outputs: list[Output] = [peer.known, *handshakes.complete(peer, completed, source, now)]
-        self._reschedule(peer)
-        return outputs
-
     # --- peers
 
     def _add_peer(self, known: StorePeer) -> Peer:
-        listed = self._listed.get(known.name)
-        psk = bytes(32) if listed is None else listed.psk
+        psk = self.contacts.psk(known.name)
         peer = Peer(self.host, self.moves, known, self.host.space.binding(known.name), psk)
         self.peers[known.name] = peer
-        contact = self._contacts.pop(known.name, None)
+        contact = self.contacts.end(known.name)
         if contact is not None:
             # The key is known now, whoever spoke first: no other may take its place.
-            contact.forget(contact.initiator.stop())
             peer.wanted_until = contact.wanted_until
             self._scheduled.pop(known.name, None)
         return peer
@@ -479,7 +400,7 @@ class Node:
     def _add_listed(self) -> list[Output]:
         """Peers written down by hand: their keys are the strongest trust there is."""
         outputs: list[Output] = []
-        for listed in self._listed.values():
+        for listed in self.contacts.listed:
             known = self.peers.get(listed.name)
             if listed.key is not None:
                 outputs += self._pin_listed(known, listed, listed.key)
@@ -516,14 +437,14 @@ class Node:
         Others wait for handle_timeout: what they miss may be the next in the socket.
         """
         outputs: list[Output] = []
-        while _is_due(self._reschedule(peer), now):
-            outputs += self._serve_peer(peer, now)
+        while is_due(self._reschedule(peer), now):
+            outputs += deadlines.serve(peer, now)
         return outputs
 
     def _reschedule(self, owner: Peer | FirstContact) -> Instant | None:
         """Keep the earliest deadline of OWNER in the heap, return it; a wake-up too early does no harm."""
-        if isinstance(owner, FirstContact) and owner is not self._contacts.get(owner.name):
-            return None  # it is a peer now
+        if isinstance(owner, FirstContact) and owner is not self.contacts.get(owner.name):
+            return None  # it is a peer now, or given up
         at = owner.next_timeout()
         scheduled = self._scheduled.get(owner.name)
         if at is not None and (scheduled is None or at < scheduled):
@@ -538,84 +459,22 @@ class Node:
             if self._scheduled.get(owner.name) != at:
                 continue  # an earlier deadline took its place
             del self._scheduled[owner.name]
-            owner = self.peers.get(owner.name, owner)  # a first contact may have become a peer
-            if isinstance(owner, Peer):
-                if self.peers.get(owner.name) is not owner:
-                    continue  # forgotten meanwhile
-                outputs += self._serve_peer(owner, now)
+            # A first contact may have become a peer meanwhile, and either be forgotten.
+            now_there = self.peers.get(owner.name) or self.contacts.get(owner.name)
+            if now_there is None:
+                continue
+            if isinstance(now_there, Peer):
+                outputs += deadlines.serve(now_there, now)
             else:
-                outputs += self._serve_contact(owner, now)
-            self._reschedule(owner)
+                outputs += self._serve_contact(now_there, now)
+            self._reschedule(now_there)
         return outputs
-
-    def _serve_peer(self, peer: Peer, now: Instant) -> list[Output]:
-        outputs: list[Output] = []
-        if _is_due(peer.wanted_until, now):
-            outputs += handshakes.fail_wanted(peer, f"{peer.name} does not answer")
-        if _is_due(peer.initiator.next_timeout(), now):
-            outputs += handshakes.handle_initiator_timeout(peer, now)
-        outputs += moving.handle_hint_timeout(peer, now)
-        if _is_due(peer.replay_at, now):
-            outputs += replay.go_on(peer, now)
-        for step in peer.liveness.handle_timeout(now):
-            outputs += self._serve_liveness(peer, step, now)
-        if _is_due(peer.negotiation.next_timeout(), now):
-            outputs += binding.apply(peer, peer.negotiation.handle_timeout(self.host.unix_s, now), now)
-        handshakes.forget_indexes(peer, [old.local_index for old in peer.sessions.handle_timeout(now)])
-        peer.stash.expire(now)  # others need the room
-        peer.flows.expire(now)
-        if peer.insistence is not None and _is_due(peer.insistence.at, now):
-            outputs += moving.insist(peer, now)
-        if _is_due(peer.announce_at, now):
-            outputs += keychange.announce(peer, now)
-        if _is_due(peer.ask_listed_at(), now):
-            outputs += moving.ask_listed(peer, now)
-        if _is_due(peer.mtus.next_timeout(), now):
-            outputs += probing.handle_timeout(peer, now)
-        if _is_due(peer.active_ends(), now):
-            outputs.append(peer.remember(active=False))
-        if _is_due(peer.save_at, now):
-            outputs.append(peer.remember())
-        return outputs
-
-    def _serve_liveness(self, peer: Peer, step: LivenessStep, now: Instant) -> list[Output]:
-        match step:
-            case LivenessStep.KEEPALIVE:
-                return peer.seal_to_current(Keepalive(), now)
-            case LivenessStep.PROBE:
-                peer.doubt_path()
-                return peer.challenge(peer.mapping.candidates(), now, everywhere=True)
-            case LivenessStep.DEAD:
-                # The peer may be elsewhere, or have lost its session: ask DNS, and shake hands anew.
-                peer.dead = True
-                peer.want_handshake(now)
-                return outbound.want_lookup(peer, "path is dead")
-            case LivenessStep.PROBE_QUIET:
-                peer.doubt_path()
-                current = peer.mapping.current
-                # The challenge asks; the keepalive shows a partner outside of our NAT where we are now.
-                asked = peer.challenge([] if current is None else [current], now)
-                return asked + peer.seal_to_current(Keepalive(), now)
-            case LivenessStep.SEARCH:
-                searched = peer.challenge(peer.mapping.candidates(), now, everywhere=True)
-                return searched + outbound.want_lookup(peer, "its data stopped")
 
     def _serve_contact(self, contact: FirstContact, now: Instant) -> list[Output]:
-        if contact.claimed is not None and _is_due(contact.give_up_at, now):
-            del self._contacts[contact.name]
-            contact.forget(contact.initiator.stop())
+        if contact.claimed is not None and is_due(contact.give_up_at, now):
             self._responder.refuse(contact.name, contact.claimed, now)
-            self.host.count("not_called_back")
-            return [LogEvent("accept.no_answer_at_its_address", {"peer": contact.name}, "warning")]
-        outputs = contact.handle_timeout(now)
-        if _is_due(contact.wanted_until, now):
-            contact.wanted_until = None
-            outputs.append(BindingFailed(contact.name, f"{contact.name} does not answer"))
-        return outputs
-
-
-def _is_due(at: Instant | None, now: Instant) -> bool:
-    return at is not None and now >= at
+            return self.contacts.give_up(contact)
+        return contact.handle_timeout(now)
 
 
 def _last_traffic(peer: Peer) -> float:

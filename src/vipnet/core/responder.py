@@ -140,7 +140,7 @@ class Responder:
         name, host = claim.payload.name, self._host
         if claim.key == host.public_key and claim.payload.boot_id != host.boot_id:
             return keychange.handle_cloned(host, name, now)
-        if name == host.name or any(claim.key == own.public for own in host.own_keys):
+        if name == host.name or host.has_key(claim.key):
             raise ProtocolError("somebody else with our own key or name")
         peer = self._peers.get(name)
         if not (host.accept.allows(name) or (peer is not None and _always_allowed(peer))):
