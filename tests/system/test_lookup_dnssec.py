@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+import dns.edns
 import dns.message
 import dns.query
 import dns.rrset
@@ -137,6 +138,17 @@ def test_strictly_such_a_network_is_no_use(zones: SignedZones) -> None:
     run(zones, main, dnssec="yes")
 
 
+def test_what_a_network_passes_on_is_found_out_beforehand(zones: SignedZones) -> None:
+    async def main(resolver: Resolver, lookup: Lookup) -> None:
+        await lookup.prepare()
+        await lookup.prepare()
+        assert resolver.asked == [". DNSKEY"]
+        await lookup.lookup(B, authoritative=False, verify=True)
+        assert len(resolver.asked) == 4  # A, AAAA, TXT
+
+    run(zones, main)
+
+
 def test_switched_off(zones: SignedZones) -> None:
     async def main(resolver: Resolver, lookup: Lookup) -> None:
         resolver.tamper = forge
@@ -168,7 +180,10 @@ def test_an_application_gets_neither_token_nor_address_for_a_bogus_name(zones: S
         query = dns.message.make_query(B, "A", use_edns=0)
         reply = dns.message.from_wire(await service.answer(query.to_wire(), False))
         assert (reply.rcode(), reply.answer) == (dns.rcode.SERVFAIL, [])
-        assert "DNSSEC" in str(reply.options[0])
+        (option,) = reply.options
+        assert isinstance(option, dns.edns.EDEOption)
+        assert option.code == dns.edns.EDECode.DNSSEC_BOGUS
+        assert service.counters["dns_bogus"] == 1
         resolving = Resolving(
             own_name=Fqdn("a.vipip.test"),
             own_token=lambda: pytest.fail("not ours"),

@@ -271,6 +271,7 @@ class Daemon:
             self.engine.handle_host_networks(tuple(IPv4Network(ip) for ip in inside))
             if self._nursery is not None:  # D-Bus may be slow, the next move must not wait for it
                 self._nursery.start_soon(self.hook.handle_network)
+                self._nursery.start_soon(self.lookup.prepare)
 
     async def _look_up_listed(self, peer: PeerConfig) -> None:
         """A peer's address may be given as a name, of a router with a forwarded port."""

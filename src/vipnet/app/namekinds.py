@@ -11,7 +11,7 @@ import trio
 from vipnet.app.config import Dns
 from vipnet.app.texts import name_matches
 from vipnet.core.outputs import LookupResult
-from vipnet.errors import LookupFailedError, UnreachableError
+from vipnet.errors import BogusError, LookupFailedError, UnreachableError
 from vipnet.system.lookup import Capability, Lookup, SharedCalls
 from vipnet.types import Fqdn, Token
 
@@ -76,6 +76,7 @@ class NameKinds:
         """What makes NAME a VIP name by DNS, None: it is none.
 
         DNS is asked again and again while it does not say; the caller's patience ends that.
+        Raise BogusError for a record that is not what its zone has signed.
         """
         if self.known_legacy(name):
             return None
@@ -125,7 +126,9 @@ class NameKinds:
     async def _ask_capability(self, name: Fqdn) -> Capability:
         while True:
             try:
-                return await self._lookup.capability(name)
+                return await self._lookup.capability(name, verify=True)
+            except BogusError:
+                raise
             except LookupFailedError:
                 await trio.sleep(CAPABILITY_RETRY_S)
 

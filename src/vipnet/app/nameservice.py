@@ -22,7 +22,7 @@ from dns.rdatatype import A
 from vipnet.app.config import Dns
 from vipnet.app.namekinds import UNVERIFIED_TTL_S, NameKinds
 from vipnet.core.outputs import LookupResult
-from vipnet.errors import LookupFailedError, UnreachableError, WireError
+from vipnet.errors import BogusError, LookupFailedError, UnreachableError, WireError
 from vipnet.names.answer import (
     Alias,
     addresses_in,
@@ -118,7 +118,12 @@ class NameService:
             return await self._pass_on(wire, tcp)
         if self.kinds.certainly_vip(host):
             return await self._answer_vip(wire, host)
-        return await self._answer_unknown(wire, tcp, host)
+        try:
+            return await self._answer_unknown(wire, tcp, host)
+        except BogusError as error:
+            self.counters["dns_bogus"] += 1
+            why = str(error)
+        return _built(wire, lambda query: failure(query, EDECode.DNSSEC_BOGUS, why))
 
     async def _answer_unknown(self, wire: bytes, tcp: bool, host: Fqdn) -> bytes:
         """Ask what the application asks and for the capability record at once; the latter decides."""
@@ -146,11 +151,11 @@ class NameService:
         """Return the capability of a VIP name (else None), and what ASK returns; both are asked at once.
 
         The capability record gets half a second longer than ASK; then the name is legacy. If it is
-        there first, ASK gets as long as its answer may spare another question.
+        there first, ASK gets as long as its answer may spare another question. Raise BogusError.
         """
         if self.kinds.known_legacy(name):
             return None, b"" if ask is None else await ask()
-        capability, reply = None, b""
+        capability, reply, bogus = None, b"", None
         patience = trio.CancelScope()
 
         async def ask_application() -> None:
@@ -163,11 +168,17 @@ class NameService:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ask_application)
             with patience:
-                capability = await self.kinds.capability(name)
+                try:
+                    capability = await self.kinds.capability(name)
+                except BogusError as error:
+                    bogus = error
+                    nursery.cancel_scope.cancel()
             if patience.cancelled_caught and not (ask is not None and _is_error(reply)):
                 self.kinds.give_up(name)
             if capability is not None:
                 nursery.cancel_scope.deadline = trio.current_time() + ADDRESS_GRACE_S
+        if bogus is not None:
+            raise bogus
         return capability, reply
 
     def _found(self, name: Fqdn, capability: Capability, reply: bytes) -> LookupResult | None:

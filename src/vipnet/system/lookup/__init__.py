@@ -170,6 +170,12 @@ class Lookup:
 
         return await self._gather(name, resolve, TIMEOUT_S)
 
+    async def prepare(self) -> None:
+        """After a change of network: what a validation would have to find out first."""
+        if self._validator is not None:
+            with trio.move_on_after(TIMEOUT_S):
+                await self._validator.prepare()
+
     async def servers(self, name: Fqdn) -> tuple[Locator, ...]:
         """Return the authoritative servers of NAME's zone, the primary first.
 

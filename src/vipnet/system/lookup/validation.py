@@ -20,6 +20,7 @@ TTL_S: Final = (1.0, 3600.0)  # they are kept at least and at most so long
 UNAWARE_S: Final = 300.0  # a network without signatures is asked again after this
 
 Question = tuple[dns.name.Name, RdataType]
+ROOT_KEYS: Final[Question] = (dns.name.root, DNSKEY)
 
 
 class Validator:
@@ -63,6 +64,18 @@ class Validator:
             if lenient and not await self._passes_signatures():
                 return False
             raise
+
+    async def prepare(self) -> None:
+        """Find out in good time whether this network passes signatures on, and have the root's keys."""
+        if self._strict or self._is_unaware():
+            return
+        try:
+            signed = dnssec.is_signed(await self._cached(ROOT_KEYS))
+        except LookupFailedError:
+            signed = False
+        if not signed:
+            self._cache.pop(ROOT_KEYS, None)
+            self._unaware = self._network(), trio.current_time() + UNAWARE_S
 
     def _concerns_own(self, message: dns.message.Message) -> bool:
         return any(dnssec.anchor_of(rrset.name, self._own) is not None for rrset in message.answer)
