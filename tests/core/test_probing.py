@@ -238,5 +238,16 @@ def test_a_flood_of_reports_costs_little() -> None:
     assert len([one for one in tap.from_host(a) if _is_probe(one)]) < 40
 
 
+def test_our_own_kernel_is_heard_in_a_flood_of_others_reports() -> None:
+    net, a, b = on_links(1500)
+    a.send(b, bytes(1380), df=True)
+    net.run_for(1)
+    for number in range(200):
+        a.handle_too_big(TooBig(locator(b), 1280 + number))
+    ignored = a.node.host.counters["too_big_ignored"]
+    a.handle_too_big(TooBig(locator(b), 1300, local=True))
+    assert a.node.host.counters["too_big_ignored"] == ignored
+
+
 def _is_probe(transmit: Transmit) -> bool:
     return transmit.fragmentation is Fragmentation.FORBIDDEN

@@ -61,7 +61,7 @@ _PAST_DEFAULT_S = 5.05
 _INDEXES = {"local_index", "remote_index", "index", "sender", "receiver", "receiver_index", "reported"}
 _FOR_NOTHING: dict[type, frozenset[str]] = {
     Host: frozenset({"counters", "indexes", "private_key", "_plaintexts", "icmp"}),
-    Node: frozenset({"_due", "_scheduled", "_order", "_too_big_second", "_too_big_heard"}),
+    Node: frozenset({"_due", "_scheduled", "_order", "_too_big_limit"}),
     Mapping: frozenset({"last_heard"}),  # see _outage
     Peer: frozenset(
         {
@@ -77,7 +77,7 @@ _FOR_NOTHING: dict[type, frozenset[str]] = {
         }
     ),
     Initiator: frozenset({"unanswered"}),  # counts for hosts that have rotated their key
-    Responder: frozenset({"_second", "_inits", "_warned"}),
+    Responder: frozenset({"_inits"}),
     BareHost: frozenset({"moves", "sent", "inbound", "delivered", "private_key", "public_key"}),
     Session: frozenset({"sent"}),
     Initiation: frozenset({"datagram"}),

@@ -31,6 +31,7 @@ from vipnet.core.outputs import (
     TooBig,
 )
 from vipnet.core.peer import Peer
+from vipnet.core.ratelimit import PerSecond
 from vipnet.core.responder import Responder
 from vipnet.core.session import Session
 from vipnet.core.trust import ListedPeer
@@ -60,7 +61,7 @@ class Node:
         self._due: list[tuple[Instant, int, Peer | FirstContact]] = []
         self._scheduled: dict[Fqdn, Instant] = {}
         self._order = count()
-        self._too_big_second, self._too_big_heard = 0, 0
+        self._too_big_limit = PerSecond(_TOO_BIG_PER_S)
         self._at_start: list[Output] = [*host.space.load(stored), *host.load_old_keys(stored.old_keys)]
         for known in stored.peers:
             peer = self._add_peer(known)
@@ -163,10 +164,7 @@ class Node:
 
     def handle_too_big(self, report: TooBig, now: Instant) -> list[Output]:
         """A datagram did not pass a link, or somebody says so."""
-        if int(now) != self._too_big_second:
-            self._too_big_second, self._too_big_heard = int(now), 0
-        self._too_big_heard += not report.local
-        if self._too_big_heard > _TOO_BIG_PER_S:
+        if not report.local and self._too_big_limit.exceeded(now):
             self.host.count("too_big_ignored")
             return []
         outputs: list[Output] = []

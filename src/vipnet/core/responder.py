@@ -15,6 +15,7 @@ from vipnet.core.host import Host, OwnKey
 from vipnet.core.locators import usable
 from vipnet.core.outputs import LogEvent, LookupResult, LookupWanted, Output, StorePeer, Transmit
 from vipnet.core.peer import Peer
+from vipnet.core.ratelimit import PerSecond
 from vipnet.core.session import Arrival, Session
 from vipnet.crypto.cookie import CookieJar, add_macs, verify_mac1
 from vipnet.crypto.noise import IKPSK2, XX, NoiseHandshake, prologue
@@ -70,7 +71,7 @@ class Responder:
         self._held: dict[tuple[Fqdn, PublicKey], tuple[_Claim, Instant]] = {}
         self._refused: dict[tuple[Fqdn, PublicKey], Instant] = {}
         self._xx: dict[int, tuple[OwnKey, NoiseHandshake, Instant]] = {}
-        self._second, self._inits = 0, 0
+        self._inits = PerSecond(host.policy.stranger_inits_per_s)
 
     # --- first messages
 
@@ -80,7 +81,7 @@ class Responder:
         own = self._meant(datagram)
         if not usable(source, host.space.subnet, host.locators):
             raise ProtocolError(f"init from {source}")
-        if self._under_load(now) and not self._jar.verify_mac2(datagram, source, now):
+        if self._inits.exceeded(now) and not self._jar.verify_mac2(datagram, source, now):
             return self._cookie(datagram, source, own.public, now)
         noise = NoiseHandshake(
             IKPSK2,
@@ -311,12 +312,6 @@ class Responder:
         return [Transmit(reply.encode(), source)]
 
     # --- bounds
-
-    def _under_load(self, now: Instant) -> bool:
-        if int(now) != self._second:
-            self._second, self._inits = int(now), 0
-        self._inits += 1
-        return self._inits > self._host.policy.stranger_inits_per_s
 
     def _forget_old_claims(self, now: Instant) -> None:
         self._held = {name: held for name, held in self._held.items() if now - held[1] < _HELD_S}
