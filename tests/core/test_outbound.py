@@ -242,5 +242,5 @@ def test_the_heap_of_timers_stays_small_under_traffic() -> None:
     for number in range(2000):
         a.send(b, b"%d" % number)
         net.run_for(0.3)
-    assert len(a.node._due) < 1000
-    assert len(b.node._due) < 1000
+    assert len(a.node._schedule) < 1000
+    assert len(b.node._schedule) < 1000

@@ -80,18 +80,8 @@ class BareHost:
             clock=stored.clock,
         )
         self.node = Node(host, stored)
-        self.node._order = _Order()  # type: ignore[assignment] # as itertools.count, and can be pickled
         space.choose_own(self.name, host.unix_s)
         return self.node
 
     def next_timeout(self) -> Instant | None:
         return min((at for peer in self.node.peers.values() if (at := peer.next_timeout())), default=None)
-
-
-class _Order:
-    def __init__(self) -> None:
-        self._next = 0
-
-    def __next__(self) -> int:
-        self._next += 1
-        return self._next

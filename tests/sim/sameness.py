@@ -61,7 +61,7 @@ _PAST_DEFAULT_S = 5.05
 _INDEXES = {"local_index", "remote_index", "index", "sender", "receiver", "receiver_index", "reported"}
 _FOR_NOTHING: dict[type, frozenset[str]] = {
     Host: frozenset({"counters", "indexes", "private_key", "_plaintexts", "icmp"}),
-    Node: frozenset({"_due", "_scheduled", "_order", "_too_big_limit"}),
+    Node: frozenset({"_schedule", "_too_big_limit"}),
     Mapping: frozenset({"last_heard"}),  # see _outage
     Peer: frozenset(
         {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from vipnet.core import binding, handshakes
 from vipnet.core.firstcontact import FirstContact
@@ -13,7 +13,7 @@ from vipnet.core.outputs import BindingFailed, LogEvent, LookupResult, Output, S
 from vipnet.core.peer import Peer
 from vipnet.core.trust import ListedPeer
 from vipnet.errors import ProtocolError
-from vipnet.types import Fqdn, Instant, Locator, PublicKey
+from vipnet.types import Fqdn, Instant, Locator, PublicKey, fingerprint
 from vipnet.wire.handshake import HandshakeDatagram
 
 
@@ -42,14 +42,31 @@ class Contacts:
     def get(self, name: Fqdn) -> FirstContact | None:
         return self._contacts.get(name)
 
-    @property
-    def listed(self) -> Iterable[ListedPeer]:
-        """Those of the configuration."""
-        return self._listed.values()
-
     def psk(self, name: Fqdn) -> bytes:
         listed = self._listed.get(name)
         return bytes(32) if listed is None else listed.psk
+
+    def add_listed(self, peers: Mapping[Fqdn, Peer]) -> list[Output]:
+        """Peers written down by hand, and PEERS, who are stored: no trust is stronger than theirs."""
+        outputs: list[Output] = []
+        for listed in self._listed.values():
+            known = peers.get(listed.name)
+            if listed.key is not None:
+                outputs += self._pin(known, listed, listed.key)
+            if known is not None:
+                known.mapping.add_looked_up(listed.locators)
+        return outputs
+
+    def _pin(self, known: Peer | None, listed: ListedPeer, key: PublicKey) -> list[Output]:
+        if known is not None and known.key == key:
+            return [] if known.known.trust == "pinned" else [known.remember(trust="pinned")]
+        if known is not None and known.known.trust == "pinned" and key in known.known.previous_keys:
+            # The pinned key has announced another since that was written.
+            fields = {"peer": known.name, "known": fingerprint(known.key)}
+            return [LogEvent("trust.configured_key_is_outdated", fields, "warning")]
+        own_key = None if known is None else known.known.own_key
+        stored = StorePeer(listed.name, key, "pinned", locators=listed.locators, own_key=own_key)
+        return [self._add_peer(stored).known]
 
     def list_for_now(self, name: Fqdn, locators: tuple[Locator, ...]) -> None:
         """NAME may be asked for its key, at LOCATORS besides what DNS says."""
@@ -128,7 +145,7 @@ class Contacts:
         """The contact with NAME is over, whatever came of it."""
         contact = self._contacts.pop(name, None)
         if contact is not None:
-            contact.forget(contact.initiator.stop())
+            self._host.forget_indexes(contact.initiator.stop())
         return contact
 
     def give_up(self, contact: FirstContact) -> list[Output]:

@@ -28,7 +28,7 @@ def serve(peer: Peer, now: Instant) -> list[Output]:
         outputs += _serve_liveness(peer, step, now)
     if is_due(peer.negotiation.next_timeout(), now):
         outputs += binding.apply(peer, peer.negotiation.handle_timeout(peer.host.unix_s, now), now)
-    handshakes.forget_indexes(peer, [old.local_index for old in peer.sessions.handle_timeout(now)])
+    peer.host.forget_indexes([old.local_index for old in peer.sessions.handle_timeout(now)])
     peer.stash.expire(now)  # others need the room
     peer.flows.expire(now)
     if peer.insistence is not None and is_due(peer.insistence.at, now):

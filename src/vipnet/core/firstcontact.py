@@ -73,7 +73,7 @@ class FirstContact:
 
     def _try(self, now: Instant) -> list[Output]:
         if self.initiator.gave_up(now):
-            self.forget(self.initiator.stop())
+            self.host.forget_indexes(self.initiator.stop())
             return []
         candidates = self.mapping.candidates()
         if not candidates or not self.host.locators:
@@ -86,7 +86,7 @@ class FirstContact:
             own, psk = self.host.key, self.listed.psk
             attempt, forgotten = self.initiator.new_init(own, self.claimed, psk, None, (), now)
             outputs.append(self.host.clock)
-        self.forget(forgotten)
+        self.host.forget_indexes(forgotten)
         self.host.indexes[attempt.index] = (self, attempt)
         return outputs + [Transmit(attempt.datagram.encode(), locator) for locator in candidates]
 
@@ -94,7 +94,3 @@ class FirstContact:
         self, attempt: Initiation, reply: CookieReply, source: Locator, now: Instant
     ) -> list[Output]:
         return [Transmit(self.initiator.read_cookie(attempt, reply, now), source)]
-
-    def forget(self, indexes: list[int]) -> None:
-        for index in indexes:
-            self.host.indexes.pop(index, None)

@@ -25,7 +25,7 @@ def handle_initiator_timeout(peer: Peer, now: Instant) -> list[Output]:
     """A try is due: to every place where the peer may be, while DNS is asked for more."""
     initiator, host = peer.initiator, peer.host
     if initiator.gave_up(now):
-        forget_indexes(peer, initiator.stop())
+        peer.host.forget_indexes(initiator.stop())
         peer.backlog.give_up()
         return fail_wanted(peer, "no answer to any handshake")
     candidates = peer.mapping.candidates()
@@ -42,7 +42,7 @@ def handle_initiator_timeout(peer: Peer, now: Instant) -> list[Output]:
         outputs += binding.absorb(peer, step)
         tokens = step.messages
     attempt, forgotten = initiator.new_init(own, peer.key, peer.psk, peer.mapping.current, tokens, now)
-    forget_indexes(peer, forgotten)
+    peer.host.forget_indexes(forgotten)
     host.indexes[attempt.index] = (peer, attempt)
     outputs.append(host.clock)
     datagram = attempt.datagram.encode()
@@ -74,7 +74,7 @@ def handle_response(
 
 def complete(peer: Peer, completed: Completed, source: Locator, now: Instant) -> list[Output]:
     """A handshake that we began is done; the peer learns it by our first sealed datagram."""
-    forget_indexes(peer, peer.initiator.stop())
+    peer.host.forget_indexes(peer.initiator.stop())
     # The responder may have asked DNS who we are before it answered.
     peer.rtt.rough_sample(completed.rtt_s)
     outputs = peer.use_own_key(peer.host.own_key(completed.session.own_key))
@@ -104,7 +104,7 @@ def complete(peer: Peer, completed: Completed, source: Locator, now: Instant) ->
 
 def confirm(peer: Peer, session: Session, source: Locator, now: Instant) -> list[Output]:
     """The first datagram under a session that the peer began: its init is in force now."""
-    forget_indexes(peer, [void.local_index for void in peer.sessions.confirm(session, now)])
+    peer.host.forget_indexes([void.local_index for void in peer.sessions.confirm(session, now)])
     arrival = session.arrival
     outputs: list[Output] = []
     if arrival is not None:
@@ -131,7 +131,7 @@ def _agree(peer: Peer, now: Instant) -> list[Output]:
 
 def install(peer: Peer, session: Session, now: Instant) -> list[Output]:
     peer.host.indexes[session.local_index] = (peer, session)
-    forget_indexes(peer, [old.local_index for old in peer.sessions.add(session, now)])
+    peer.host.forget_indexes([old.local_index for old in peer.sessions.add(session, now)])
     return [SessionReady(peer.name, session.begun_by_us)]
 
 
@@ -140,11 +140,6 @@ def fail_wanted(peer: Peer, reason: str) -> list[Output]:
         return []
     peer.wanted_until = None
     return [BindingFailed(peer.name, reason)]
-
-
-def forget_indexes(peer: Peer, indexes: list[int]) -> None:
-    for index in indexes:
-        peer.host.indexes.pop(index, None)
 
 
 def _learn_place(

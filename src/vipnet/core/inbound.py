@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vipnet.core import binding, handshakes, keychange, moving
+from vipnet.core.host import Host
 from vipnet.core.opening import Opened, Opener
 from vipnet.core.outbound import flush, touch
 from vipnet.core.outputs import Deliver, LogEvent, Output
@@ -27,6 +28,16 @@ from vipnet.wire.control import (
     PathChallenge,
     PathResponse,
 )
+from vipnet.wire.datagram import DataHeader
+
+
+def session_of(host: Host, datagram: memoryview) -> tuple[Peer, Session]:
+    """Whose a sealed DATAGRAM is, and under which keys. Raise PeerError when there are none."""
+    header = DataHeader.decode(datagram)
+    owner, session = host.indexes.get(header.receiver_index, (None, None))
+    if not isinstance(owner, Peer) or not isinstance(session, Session):
+        raise ProtocolError("datagram for an unknown session")
+    return owner, session
 
 
 def handle_sealed(
@@ -154,7 +165,7 @@ def _handle_close(peer: Peer, session: Session, message: Close) -> list[Output]:
     A Close that comes late says nothing of the sessions of the peer's next run.
     """
     void = peer.sessions.drop(session.boot_id)
-    handshakes.forget_indexes(peer, [dropped.local_index for dropped in void])
+    peer.host.forget_indexes([dropped.local_index for dropped in void])
     if peer.sessions.newest is not None:
         return []
     peer.liveness.reset()

@@ -1,15 +1,22 @@
-"""The whole protocol of one host, without I/O.
+"""The whole protocol of one host, without I/O: what comes in, and which part serves it.
 
-Inputs are handle_... calls with `now`; what is to be done comes back as outputs.
-Ask next_timeout() after each call and serve it with handle_timeout().
+    packets of applications    outbound
+    datagrams, sealed          inbound, and what that leads to: moving, replay, keychange
+    datagrams of a handshake   responder, contacts, handshakes
+    reports of small MTUs      probing
+    addresses of this host     moving, binding
+    answers of DNS             responder, moving, contacts
+    what people say            contacts, keychange
+    time                       deadlines
+
+Inputs are methods with `now`; what is to be done comes back as outputs. Ask
+next_timeout() after each call and serve it with handle_timeout().
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network
-from itertools import count
 
 from vipnet.core import binding, deadlines, handshakes, inbound, keychange, moving, outbound, probing
 from vipnet.core.contacts import Contacts
@@ -22,7 +29,6 @@ from vipnet.core.outputs import (
     BindingFailed,
     BindingReady,
     DropPeer,
-    LogEvent,
     LookupResult,
     Output,
     Refused,
@@ -33,22 +39,22 @@ from vipnet.core.outputs import (
 from vipnet.core.peer import Peer
 from vipnet.core.ratelimit import PerSecond
 from vipnet.core.responder import Responder
-from vipnet.core.session import Session
+from vipnet.core.schedule import Schedule
 from vipnet.core.trust import ListedPeer
 from vipnet.errors import PeerError, ProtocolError
 from vipnet.policy import LOCATORS_MAX
-from vipnet.types import Fqdn, Instant, Locator, PublicKey, fingerprint
+from vipnet.types import Fqdn, Instant, Locator, PublicKey
 from vipnet.wire.control import Close
-from vipnet.wire.datagram import DataHeader, is_handshake
-from vipnet.wire.handshake import CookieReply, HandshakeDatagram, HandshakeType, decode_handshake
-from vipnet.wire.inner import Unreachable, is_whole, parse_ipv4
+from vipnet.wire.datagram import is_handshake
+from vipnet.wire.handshake import FROM_INITIATOR, CookieReply, HandshakeDatagram, decode_handshake
+from vipnet.wire.inner import parse_ipv4
 from vipnet.wire.offload import Packet
 
 _TOO_BIG_PER_S = 50  # reports of routers that are looked at; anyone can forge some
 
 
 class Node:
-    """Peers, and who is meant by a datagram, a packet, a look-up or a timer."""
+    """Who is meant by a packet, a datagram, an answer or a timer, and when each is served next."""
 
     def __init__(self, host: Host, stored: StoredState, listed: Iterable[ListedPeer] = ()) -> None:
         self.host = host
@@ -58,16 +64,14 @@ class Node:
         self._responder = Responder(
             host, self.peers, self._add_peer, self._reschedule, self.contacts.call_back
         )
-        self._due: list[tuple[Instant, int, Peer | FirstContact]] = []
-        self._scheduled: dict[Fqdn, Instant] = {}
-        self._order = count()
+        self._schedule = Schedule()
         self._too_big_limit = PerSecond(_TOO_BIG_PER_S)
         self._at_start: list[Output] = [*host.space.load(stored), *host.load_old_keys(stored.old_keys)]
         for known in stored.peers:
             peer = self._add_peer(known)
             if peer.known != known:
                 self._at_start.append(peer.known)
-        self._at_start += self._add_listed()
+        self._at_start += self.contacts.add_listed(self.peers)
 
     def start(self, now: Instant) -> list[Output]:
         """Speak to those who were active partners before the restart, at once."""
@@ -80,127 +84,32 @@ class Node:
                 self._reschedule(peer)
         return outputs + self._serve_due(now)
 
-    # --- inputs
+    def shutdown(self, now: Instant) -> list[Output]:
+        """Tell every partner that our sessions are void from now on."""
+        outputs: list[Output] = []
+        for peer in self.peers.values():
+            if peer.active(now):
+                outputs += peer.seal_to_current(Close("going down"), now)
+            if peer.save_at is not None:
+                outputs.append(peer.remember())
+        return outputs
+
+    # --- applications
 
     def handle_packets(self, packets: Sequence[Packet], now: Instant) -> list[Output]:
         """Packets that applications sent to tokens, in their order; super-packets are overwritten."""
         outputs: list[Output] = []
-        group: list[Packet] = []  # of one peer
-        current: Peer | None = None
-        addresses = b""
-        for packet in packets:
-            data = packet.data
-            if not is_whole(data):
-                self.host.count("not_ipv4")
-                continue
-            if data[12:20] == addresses:
-                group.append(packet)
-                continue
-            if current is not None:
-                outputs += self._send(current, group, now)
-            addresses = bytes(data[12:20])
-            current, group = self.host.remote_tokens.get(addresses[4:]), [packet]
-            if current is None or addresses[:4] != current.inbound_addresses[4:]:
-                outputs += self._refuse_packet(current, bytes(data), now)
-                current, addresses = None, b""
-        if current is not None:
-            outputs += self._send(current, group, now)
+        for peer, group in outbound.by_peer(self.host, packets):
+            if peer is None:
+                outputs += outbound.refuse(self.host, group[0], now)
+            else:
+                outputs += outbound.handle_packets(peer, group, now) + self._serve_own(peer, now)
         return outputs
 
     def handle_packet(self, packet: bytes, now: Instant) -> list[Output]:
         """One complete packet. Raise WireError when it is no IPv4 packet."""
         parse_ipv4(packet)
         return self.handle_packets([Packet(packet)], now)
-
-    def handle_datagrams(
-        self, data: bytes | memoryview, segment_size: int, source: Locator, now: Instant
-    ) -> list[Output]:
-        """Datagrams that came together: SEGMENT_SIZE bytes each, the last perhaps shorter."""
-        outputs, errors = self._receive(memoryview(data), segment_size, source, now)
-        outputs += [Refused(error, source) for error in errors]
-        return self._report(outputs)
-
-    def handle_datagram(self, data: bytes, source: Locator, now: Instant) -> list[Output]:
-        """One datagram. Raise PeerError for what is not acceptable: count it and go on."""
-        outputs, errors = self._receive(memoryview(data), max(len(data), 1), source, now)
-        if errors and not outputs:
-            raise errors[0]
-        return self._report(outputs)
-
-    def handle_locators(self, locators: tuple[Locator, ...], cause: str, now: Instant) -> list[Output]:
-        """This host is now at LOCATORS, best first; () while it is nowhere."""
-        locators = locators[:LOCATORS_MAX]
-        old = self.host.locators
-        if locators == old and cause != "wake":
-            return self._handle_path_event(now)
-        self.host.locators = locators
-        self.host.next_move_number()
-        self.moves.begin(cause, old, locators, now)
-        outputs: list[Output] = []
-        told, all_told = 0, sum(peer.active(now) for peer in self.peers.values())
-        # Whoever spoke last is the likeliest to wait for us.
-        for peer in sorted(self.peers.values(), key=_last_traffic, reverse=True):
-            # All hints leave first, then acks come in the same order.
-            outputs += moving.handle_own_move(peer, now, all_told + told)
-            told += peer.hints is not None
-            self._reschedule(peer)
-        for contact in self.contacts:
-            if contact.initiator.active:
-                contact.initiator.begin(now)
-                self._reschedule(contact)
-        return [*self._finish(outputs, now), self.host.clock]
-
-    def handle_host_networks(self, networks: tuple[IPv4Network, ...], now: Instant) -> list[Output]:
-        """The host has addresses inside the token subnet: tokens in their way are given up."""
-        self.host.space.set_host_networks(networks)
-        outputs: list[Output] = []
-        for conflict in self.host.space.conflicts():
-            peer = self.peers.get(conflict.name)
-            if peer is not None:
-                step = peer.negotiation.revoke(self.host.unix_s, now)
-                outputs += binding.apply(peer, step, now)
-                self._reschedule(peer)
-        return self._finish(outputs, now)
-
-    def handle_too_big(self, report: TooBig, now: Instant) -> list[Output]:
-        """A datagram did not pass a link, or somebody says so."""
-        if not report.local and self._too_big_limit.exceeded(now):
-            self.host.count("too_big_ignored")
-            return []
-        outputs: list[Output] = []
-        for peer in self.peers.values():
-            outputs += probing.handle_too_big(peer, report, now)
-            self._reschedule(peer)
-        return self._finish(outputs, now)
-
-    def handle_tun_mtu(self, mtu: int) -> None:
-        """tun0 makes packets of up to MTU bytes from now on."""
-        self.host.tun_mtu = mtu
-        for peer in self.peers.values():
-            peer.mtus.forget()
-
-    def _handle_path_event(self, now: Instant) -> list[Output]:
-        outputs: list[Output] = []
-        for peer in self.peers.values():
-            outputs += moving.handle_path_event(peer, now)
-            self._reschedule(peer)
-        return self._finish(outputs, now)
-
-    def handle_lookup(self, result: LookupResult, now: Instant) -> list[Output]:
-        """The answer to a LookupWanted; every one has to be answered, if only by `failed`."""
-        outputs = self._responder.handle_lookup(result, now)
-        peer = self.peers.get(result.name)
-        if peer is not None:
-            if peer.lookup_under_way:
-                peer.lookup_under_way = False
-                self.host.lookups_under_way -= 1
-            outputs += moving.handle_lookup(peer, result, now)
-            self._reschedule(peer)
-        contact = self.contacts.get(result.name)
-        if contact is not None:
-            contact.add_looked_up(result)
-            self._reschedule(contact)
-        return self._finish(outputs, now)
 
     def want_binding(self, result: LookupResult, now: Instant) -> list[Output]:
         """An application asks for a VIP name that DNS said RESULT of, or that is known.
@@ -225,107 +134,31 @@ class Node:
             peer.wanted_until = Instant(now + self.host.policy.resolve_timeout_s)
             peer.initiator.hurry(now)
         outputs += moving.handle_lookup(peer, result, now)
-        self._reschedule(peer)
-        return self._finish(outputs, now)
+        return self._finish(outputs, now, peer)
 
     def expect(self, name: Fqdn, now: Instant) -> list[Output]:
         """An application was told the token of NAME: see behind its back that the mapping is true."""
         peer = self.peers.get(name)
         if peer is None or outbound.is_prepared(peer, now):
             return []
-        outputs = outbound.expect(peer, now)
-        self._reschedule(peer)
-        return self._finish(outputs, now)
+        return self._finish(outbound.expect(peer, now), now, peer)
 
-    def probe(self, name: Fqdn, now: Instant) -> list[Output]:
-        """Challenge the peer where it is now; PathAnswered follows if it is there."""
-        peer = self.peers.get(name)
-        if peer is None:
-            return []
-        current = peer.mapping.current
-        outputs = peer.challenge([] if current is None else [current], now)
-        if not outputs:
-            peer.want_handshake(now)
-        self._reschedule(peer)
-        return self._finish(outputs, now)
+    # --- the network
 
-    def forget(self, name: Fqdn) -> list[Output]:
-        """Know NAME no more: DNS decides again what it is. Its token goes to no other name for long."""
-        peer = self.peers.pop(name, None)
-        if peer is None:
-            return []
-        self._scheduled.pop(name, None)
-        self.host.lookups_under_way -= peer.lookup_under_way
-        handshakes.forget_indexes(peer, [session.local_index for session in peer.sessions.all()])
-        handshakes.forget_indexes(peer, peer.initiator.stop())
-        peer.stash.clear()
-        peer.flows.clear()
-        outputs = binding.absorb(peer, peer.negotiation.release(self.host.unix_s))
-        return [*outputs, DropPeer(name)]
+    def handle_datagrams(
+        self, data: bytes | memoryview, segment_size: int, source: Locator, now: Instant
+    ) -> list[Output]:
+        """Datagrams that came together: SEGMENT_SIZE bytes each, the last perhaps shorter."""
+        outputs, errors = self._receive(memoryview(data), segment_size, source, now)
+        outputs += [Refused(error, source) for error in errors]
+        return self._report(outputs)
 
-    # --- keys
-
-    def rotate(self, private_key: bytes, now: Instant, *, forget_old: bool = False) -> list[Output]:
-        """This host has another key: partners with a session learn it now, others when they come back.
-
-        forget_old  nobody is told, and the old key opens nothing any more: it may be in wrong hands
-        """
-        outputs = self.host.rotate(private_key)
-        if forget_old:
-            outputs += self.host.forget_old_keys()
-        for peer in self.peers.values():
-            if forget_old:
-                outputs += peer.use_own_key(self.host.key)
-            else:
-                outputs += keychange.announce(peer, now)
-            self._reschedule(peer)
-        return self._finish(outputs, now)
-
-    def accept_key(self, name: Fqdn, key: PublicKey, now: Instant) -> list[Output]:
-        """Somebody says that NAME, which is known, has KEY."""
-        peer = self.peers[name]
-        outputs = keychange.accept(peer, key, now)
-        self._reschedule(peer)
-        return self._finish(outputs, now)
-
-    def pin(self, name: Fqdn, key: PublicKey, locators: tuple[Locator, ...], now: Instant) -> list[Output]:
-        """Somebody says that NAME, known or not, has KEY and is at LOCATORS."""
-        if name not in self.peers:
-            peer = self._add_peer(StorePeer(name, key, "pinned", locators=locators))
-            return [peer.known]
-        self.peers[name].mapping.add_looked_up(locators)
-        return self.accept_key(name, key, now)
-
-    def shutdown(self, now: Instant) -> list[Output]:
-        """Tell every partner that our sessions are void from now on."""
-        outputs: list[Output] = []
-        for peer in self.peers.values():
-            if peer.active(now):
-                outputs += peer.seal_to_current(Close("going down"), now)
-            if peer.save_at is not None:
-                outputs.append(peer.remember())
-        return outputs
-
-    # --- time
-
-    def next_timeout(self) -> Instant | None:
-        return self._due[0][0] if self._due else None
-
-    def handle_timeout(self, now: Instant) -> list[Output]:
-        return self._finish(self.host.expire_old_keys(), now)
-
-    # --- inside
-
-    def _send(self, peer: Peer, packets: list[Packet], now: Instant) -> list[Output]:
-        outputs = outbound.handle_packets(peer, packets, now)
-        return outputs + self._serve_own(peer, now)
-
-    def _refuse_packet(self, peer: Peer | None, packet: bytes, now: Instant) -> list[Output]:
-        """Answer a PACKET that no peer would take: its token is free, or not for this source."""
-        if peer is None:
-            return self.host.icmp.unreachable(packet, Unreachable.HOST, now)
-        self.host.count("foreign_source_address")
-        return self.host.icmp.unreachable(packet, Unreachable.PROHIBITED, now)
+    def handle_datagram(self, data: bytes, source: Locator, now: Instant) -> list[Output]:
+        """One datagram. Raise PeerError for what is not acceptable: count it and go on."""
+        outputs, errors = self._receive(memoryview(data), max(len(data), 1), source, now)
+        if errors and not outputs:
+            raise errors[0]
+        return self._report(outputs)
 
     def _receive(
         self, data: memoryview, segment_size: int, source: Locator, now: Instant
@@ -340,7 +173,7 @@ class Node:
                 if is_handshake(datagram):
                     outputs += self._handle_handshake(decode_handshake(bytes(datagram)), source, now)
                 else:
-                    owner, session = self._session_of(datagram)
+                    owner, session = inbound.session_of(self.host, datagram)
                     done, refused, consumed = inbound.handle_sealed(
                         owner, session, data, segment_size, source, now
                     )
@@ -352,24 +185,11 @@ class Node:
                 return outputs, errors
             data = data[consumed:]
 
-    def _session_of(self, datagram: memoryview) -> tuple[Peer, Session]:
-        header = DataHeader.decode(datagram)
-        owner, session = self.host.indexes.get(header.receiver_index, (None, None))
-        if not isinstance(owner, Peer) or not isinstance(session, Session):
-            raise ProtocolError("datagram for an unknown session")
-        return owner, session
-
     def _handle_handshake(
         self, datagram: HandshakeDatagram | CookieReply, source: Locator, now: Instant
     ) -> list[Output]:
-        if isinstance(datagram, HandshakeDatagram):
-            first = {
-                HandshakeType.IK_INIT: self._responder.handle_ik_init,
-                HandshakeType.XX_1: self._responder.handle_xx_1,
-                HandshakeType.XX_3: self._responder.handle_xx_3,
-            }.get(datagram.type)
-            if first is not None:
-                return self._finish(first(datagram, source, now), now)
+        if isinstance(datagram, HandshakeDatagram) and datagram.type in FROM_INITIATOR:
+            return self._finish(self._responder.handle(datagram, source, now), now)
         owner, attempt = self.host.indexes.get(datagram.receiver, (None, None))
         if owner is None or not isinstance(attempt, Initiation):
             raise ProtocolError("answer to a handshake that we did not begin")
@@ -379,10 +199,144 @@ class Node:
             outputs = self.contacts.meet(owner, attempt, datagram, source, now)
         else:
             outputs = handshakes.handle_response(owner, attempt, datagram, source, now)
-        self._reschedule(owner)
+        return self._finish(outputs, now, owner)
+
+    def handle_too_big(self, report: TooBig, now: Instant) -> list[Output]:
+        """A datagram did not pass a link, or somebody says so."""
+        if not report.local and self._too_big_limit.exceeded(now):
+            self.host.count("too_big_ignored")
+            return []
+        outputs: list[Output] = []
+        for peer in self.peers.values():
+            outputs += probing.handle_too_big(peer, report, now)
+        return self._finish(outputs, now, *self.peers.values())
+
+    # --- this host
+
+    def handle_locators(self, locators: tuple[Locator, ...], cause: str, now: Instant) -> list[Output]:
+        """This host is now at LOCATORS, best first; () while it is nowhere."""
+        locators = locators[:LOCATORS_MAX]
+        old = self.host.locators
+        if locators == old and cause != "wake":
+            return self._handle_path_event(now)
+        self.host.locators = locators
+        self.host.next_move_number()
+        self.moves.begin(cause, old, locators, now)
+        outputs: list[Output] = []
+        told, all_told = 0, sum(peer.active(now) for peer in self.peers.values())
+        # Whoever spoke last is the likeliest to wait for us.
+        for peer in sorted(self.peers.values(), key=_last_traffic, reverse=True):
+            # All hints leave first, then acks come in the same order.
+            outputs += moving.handle_own_move(peer, now, all_told + told)
+            told += peer.hints is not None
+            self._reschedule(peer)
+        for contact in self.contacts:
+            if contact.initiator.active:
+                contact.initiator.begin(now)
+                self._reschedule(contact)
+        return [*self._finish(outputs, now), self.host.clock]
+
+    def _handle_path_event(self, now: Instant) -> list[Output]:
+        outputs: list[Output] = []
+        for peer in self.peers.values():
+            outputs += moving.handle_path_event(peer, now)
+        return self._finish(outputs, now, *self.peers.values())
+
+    def handle_host_networks(self, networks: tuple[IPv4Network, ...], now: Instant) -> list[Output]:
+        """The host has addresses inside the token subnet: tokens in their way are given up."""
+        self.host.space.set_host_networks(networks)
+        outputs: list[Output] = []
+        for conflict in self.host.space.conflicts():
+            peer = self.peers.get(conflict.name)
+            if peer is not None:
+                step = peer.negotiation.revoke(self.host.unix_s, now)
+                outputs += binding.apply(peer, step, now)
+                self._reschedule(peer)
         return self._finish(outputs, now)
 
-    # --- peers
+    def handle_tun_mtu(self, mtu: int) -> None:
+        """tun0 makes packets of up to MTU bytes from now on."""
+        self.host.tun_mtu = mtu
+        for peer in self.peers.values():
+            peer.mtus.forget()
+
+    # --- DNS
+
+    def handle_lookup(self, result: LookupResult, now: Instant) -> list[Output]:
+        """The answer to a LookupWanted; every one has to be answered, if only by `failed`."""
+        outputs = self._responder.handle_lookup(result, now)
+        peer = self.peers.get(result.name)
+        if peer is not None:
+            outbound.end_lookup(peer)
+            outputs += moving.handle_lookup(peer, result, now)
+            self._reschedule(peer)
+        contact = self.contacts.get(result.name)
+        if contact is not None:
+            contact.add_looked_up(result)
+            self._reschedule(contact)
+        return self._finish(outputs, now)
+
+    # --- people
+
+    def probe(self, name: Fqdn, now: Instant) -> list[Output]:
+        """Challenge the peer where it is now; PathAnswered follows if it is there."""
+        peer = self.peers.get(name)
+        if peer is None:
+            return []
+        current = peer.mapping.current
+        outputs = peer.challenge([] if current is None else [current], now)
+        if not outputs:
+            peer.want_handshake(now)
+        return self._finish(outputs, now, peer)
+
+    def forget(self, name: Fqdn) -> list[Output]:
+        """Know NAME no more: DNS decides again what it is. Its token goes to no other name for long."""
+        peer = self.peers.pop(name, None)
+        if peer is None:
+            return []
+        self._schedule.forget(name)
+        outbound.end_lookup(peer)
+        self.host.forget_indexes([session.local_index for session in peer.sessions.all()])
+        self.host.forget_indexes(peer.initiator.stop())
+        peer.stash.clear()
+        peer.flows.clear()
+        outputs = binding.absorb(peer, peer.negotiation.release(self.host.unix_s))
+        return [*outputs, DropPeer(name)]
+
+    def pin(self, name: Fqdn, key: PublicKey, locators: tuple[Locator, ...], now: Instant) -> list[Output]:
+        """Somebody says that NAME, known or not, has KEY and is at LOCATORS."""
+        if name not in self.peers:
+            peer = self._add_peer(StorePeer(name, key, "pinned", locators=locators))
+            return [peer.known]
+        self.peers[name].mapping.add_looked_up(locators)
+        return self.accept_key(name, key, now)
+
+    def accept_key(self, name: Fqdn, key: PublicKey, now: Instant) -> list[Output]:
+        """Somebody says that NAME, which is known, has KEY."""
+        peer = self.peers[name]
+        return self._finish(keychange.accept(peer, key, now), now, peer)
+
+    def rotate(self, private_key: bytes, now: Instant, *, forget_old: bool = False) -> list[Output]:
+        """This host has another key: partners with a session learn it now, others when they come back.
+
+        forget_old  nobody is told, and the old key opens nothing any more: it may be in wrong hands
+        """
+        outputs = self.host.rotate(private_key)
+        if forget_old:
+            outputs += self.host.forget_old_keys()
+        for peer in self.peers.values():
+            outputs += peer.use_own_key(self.host.key) if forget_old else keychange.announce(peer, now)
+        return self._finish(outputs, now, *self.peers.values())
+
+    # --- time
+
+    def next_timeout(self) -> Instant | None:
+        return self._schedule.next_timeout()
+
+    def handle_timeout(self, now: Instant) -> list[Output]:
+        return self._finish(self.host.expire_old_keys(), now)
+
+    # --- inside
 
     def _add_peer(self, known: StorePeer) -> Peer:
         psk = self.contacts.psk(known.name)
@@ -392,35 +346,13 @@ class Node:
         if contact is not None:
             # The key is known now, whoever spoke first: no other may take its place.
             peer.wanted_until = contact.wanted_until
-            self._scheduled.pop(known.name, None)
+            self._schedule.forget(known.name)
         return peer
 
-    def _add_listed(self) -> list[Output]:
-        """Peers written down by hand: their keys are the strongest trust there is."""
-        outputs: list[Output] = []
-        for listed in self.contacts.listed:
-            known = self.peers.get(listed.name)
-            if listed.key is not None:
-                outputs += self._pin_listed(known, listed, listed.key)
-            if known is not None:
-                known.mapping.add_looked_up(listed.locators)
-        return outputs
-
-    def _pin_listed(self, known: Peer | None, listed: ListedPeer, key: PublicKey) -> list[Output]:
-        if known is not None and known.key == key:
-            return [] if known.known.trust == "pinned" else [known.remember(trust="pinned")]
-        if known is not None and known.known.trust == "pinned" and key in known.known.previous_keys:
-            # The pinned key has announced another since that was written.
-            fields = {"peer": known.name, "known": fingerprint(known.key)}
-            return [LogEvent("trust.configured_key_is_outdated", fields, "warning")]
-        own_key = None if known is None else known.known.own_key
-        stored = StorePeer(listed.name, key, "pinned", locators=listed.locators, own_key=own_key)
-        return [self._add_peer(stored).known]
-
-    # --- timers
-
-    def _finish(self, outputs: list[Output], now: Instant) -> list[Output]:
-        """What became due by an input is done before it returns."""
+    def _finish(self, outputs: list[Output], now: Instant, *owners: Peer | FirstContact) -> list[Output]:
+        """What became due by an input is done before it returns; OWNERS have other deadlines now."""
+        for owner in owners:
+            self._reschedule(owner)
         return self._report(outputs + self._serve_due(now))
 
     def _report(self, outputs: list[Output]) -> list[Output]:
@@ -439,33 +371,18 @@ class Node:
             outputs += deadlines.serve(peer, now)
         return outputs
 
-    def _reschedule(self, owner: Peer | FirstContact) -> Instant | None:
-        """Keep the earliest deadline of OWNER in the heap, return it; a wake-up too early does no harm."""
-        if isinstance(owner, FirstContact) and owner is not self.contacts.get(owner.name):
-            return None  # it is a peer now, or given up
-        at = owner.next_timeout()
-        scheduled = self._scheduled.get(owner.name)
-        if at is not None and (scheduled is None or at < scheduled):
-            self._scheduled[owner.name] = at
-            heapq.heappush(self._due, (at, next(self._order), owner))
-        return at
-
     def _serve_due(self, now: Instant) -> list[Output]:
         outputs: list[Output] = []
-        while self._due and self._due[0][0] <= now:
-            at, _, owner = heapq.heappop(self._due)
-            if self._scheduled.get(owner.name) != at:
-                continue  # an earlier deadline took its place
-            del self._scheduled[owner.name]
+        for name in self._schedule.due(now):
             # A first contact may have become a peer meanwhile, and either be forgotten.
-            now_there = self.peers.get(owner.name) or self.contacts.get(owner.name)
-            if now_there is None:
+            owner = self.peers.get(name) or self.contacts.get(name)
+            if owner is None:
                 continue
-            if isinstance(now_there, Peer):
-                outputs += deadlines.serve(now_there, now)
+            if isinstance(owner, Peer):
+                outputs += deadlines.serve(owner, now)
             else:
-                outputs += self._serve_contact(now_there, now)
-            self._reschedule(now_there)
+                outputs += self._serve_contact(owner, now)
+            self._reschedule(owner)
         return outputs
 
     def _serve_contact(self, contact: FirstContact, now: Instant) -> list[Output]:
@@ -473,6 +390,14 @@ class Node:
             self._responder.refuse(contact.name, contact.claimed, now)
             return self.contacts.give_up(contact)
         return contact.handle_timeout(now)
+
+    def _reschedule(self, owner: Peer | FirstContact) -> Instant | None:
+        """Have OWNER served at its next deadline, and return that."""
+        if isinstance(owner, FirstContact) and owner is not self.contacts.get(owner.name):
+            return None  # it is a peer now, or given up
+        at = owner.next_timeout()
+        self._schedule.ask(owner.name, at)
+        return at
 
 
 def _last_traffic(peer: Peer) -> float:

@@ -2,15 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from vipnet.core.host import Host
 from vipnet.core.mapping import lease_expired
 from vipnet.core.outputs import LookupWanted, Output
 from vipnet.core.peer import Peer
 from vipnet.core.sealing import sealed_size
 from vipnet.core.session import Session
 from vipnet.types import Instant
+from vipnet.wire.inner import Unreachable, is_whole
 from vipnet.wire.offload import Packet
+
+
+def by_peer(host: Host, packets: Sequence[Packet]) -> Iterator[tuple[Peer | None, list[Packet]]]:
+    """PACKETS in their order; those in a row with equal addresses together, and whom they are for.
+
+    None with one packet that nobody is to have. Each is looked up when it is its turn: what
+    is done with those before it may change tokens.
+    """
+    group: list[Packet] = []
+    peer: Peer | None = None
+    addresses = b""  # of the group
+    for packet in packets:
+        data = packet.data
+        if not is_whole(data):
+            host.count("not_ipv4")
+            continue
+        if data[12:20] == addresses:
+            group.append(packet)
+            continue
+        if peer is not None:
+            yield peer, group
+        addresses = bytes(data[12:20])
+        peer, group = host.remote_tokens.get(addresses[4:]), [packet]
+        if peer is None or addresses[:4] != peer.inbound_addresses[4:]:
+            yield None, group
+            peer, addresses = None, b""
+    if peer is not None:
+        yield peer, group
+
+
+def refuse(host: Host, packet: Packet, now: Instant) -> list[Output]:
+    """Answer a packet that is for nobody: its token is free, or not for this source."""
+    data = bytes(packet.data)
+    if data[16:20] not in host.remote_tokens:
+        return host.icmp.unreachable(data, Unreachable.HOST, now)
+    host.count("foreign_source_address")
+    return host.icmp.unreachable(data, Unreachable.PROHIBITED, now)
 
 
 def handle_packets(peer: Peer, packets: Sequence[Packet], now: Instant) -> list[Output]:
@@ -116,3 +155,9 @@ def want_lookup(peer: Peer, reason: str) -> list[Output]:
     peer.lookup_under_way = True
     peer.host.lookups_under_way += 1
     return [LookupWanted(peer.name, reason, authoritative=True)]
+
+
+def end_lookup(peer: Peer) -> None:
+    """It is answered, or nobody waits for it any more."""
+    peer.host.lookups_under_way -= peer.lookup_under_way
+    peer.lookup_under_way = False

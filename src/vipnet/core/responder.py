@@ -73,6 +73,14 @@ class Responder:
         self._xx: dict[int, tuple[OwnKey, NoiseHandshake, Instant]] = {}
         self._inits = PerSecond(host.policy.stranger_inits_per_s)
 
+    def handle(self, datagram: HandshakeDatagram, source: Locator, now: Instant) -> list[Output]:
+        """A datagram of FROM_INITIATOR. Raise PeerError when it is not acceptable."""
+        if datagram.type is HandshakeType.IK_INIT:
+            return self.handle_ik_init(datagram, source, now)
+        if datagram.type is HandshakeType.XX_1:
+            return self.handle_xx_1(datagram, source, now)
+        return self.handle_xx_3(datagram, source, now)
+
     # --- first messages
 
     def handle_ik_init(self, datagram: HandshakeDatagram, source: Locator, now: Instant) -> list[Output]:

@@ -50,6 +50,8 @@ _E, _S, _TAG = 32, 48, 16  # bytes in a Noise message: key, encrypted key, tag o
 
 # The first message of a pattern comes before any receiver index, and names none.
 _OPENING: Final = frozenset({HandshakeType.IK_INIT, HandshakeType.XX_1})
+# What the responder is sent; the others answer it.
+FROM_INITIATOR: Final = _OPENING | {HandshakeType.XX_3}
 
 # A Noise message with an empty payload. XX_1 is that and no more: it is sent in clear.
 _NOISE_MIN: Final = {
