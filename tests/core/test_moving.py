@@ -435,7 +435,7 @@ def test_a_place_on_trial_is_asked_again_when_its_answer_is_lost() -> None:
     tap = Tap(net)
 
     def is_answer(sender: SimHost, transmit: Transmit) -> bool:
-        answers = sender is b and len(lost) == 0 and peer_at(a, b).allowance_bytes is not None
+        answers = sender is b and len(lost) == 0 and peer_at(a, b).trial.under_way
         if answers:
             lost.append(transmit)
         return answers
@@ -445,7 +445,7 @@ def test_a_place_on_trial_is_asked_again_when_its_answer_is_lost() -> None:
     a.send(b, b"now")
     net.run_until(lambda: peer_at(a, b).mapping.current == locator(b))
     net.run_until(lambda: bool(lost))
-    net.run_until(lambda: b"now" in b.received and peer_at(a, b).allowance_bytes is None, limit_s=0.3)
+    net.run_until(lambda: b"now" in b.received and not peer_at(a, b).trial.under_way, limit_s=0.3)
 
 
 def test_the_first_words_of_a_restarted_host_are_repeated_until_one_arrives() -> None:

@@ -56,7 +56,7 @@ _PAST_S = {  # how far back a rule looks at an instant; others: the longest of a
     "_begun_at": 15.05,
 }
 # So old, and it is as if it had never been.
-_OVER_S = {"settled": 0.0, "listed_answered_at": 1.0, "grace_at": 1.0, "probed": 1.0, "asked_at": 1.0}
+_OVER_S = {"settled": 0.0, "listed_answered_at": 1.0, "_grace_at": 1.0, "probed": 1.0, "asked_at": 1.0}
 _PAST_DEFAULT_S = 5.05
 _INDEXES = {"local_index", "remote_index", "index", "sender", "receiver", "receiver_index", "reported"}
 _FOR_NOTHING: dict[type, frozenset[str]] = {

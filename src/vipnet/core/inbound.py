@@ -11,7 +11,6 @@ from vipnet.core.peer import Peer
 from vipnet.core.session import Session
 from vipnet.core.sighting import seen_at
 from vipnet.errors import PeerError, ProtocolError
-from vipnet.policy import AMPLIFICATION
 from vipnet.types import Instant, Locator
 from vipnet.wire import control
 from vipnet.wire.control import (
@@ -93,8 +92,7 @@ def _handle_opened(
         peer.host.count("unknown_kind", opened.unknown)
     if from_current:
         peer.current_heard = now
-        if peer.allowance_bytes is not None:
-            peer.allowance_bytes += AMPLIFICATION * opened.size
+        peer.trial.received(opened.size)
     elif newest and source != peer.mapping.current:
         outputs += moving.handle_foreign_source(peer, source, now)
     if peer.dead:

@@ -116,7 +116,7 @@ def handle_hint_ack(peer: Peer, ack: HintAck, source: Locator, now: Instant) -> 
     told_at = peer.hints.sent_at
     hint_arrived(peer, now)
     if source in peer.mapping.candidates():
-        peer.proved()
+        peer.trial.end()
         return outputs + _move_to(peer, source, ack.reports, now, told_at)
     return outputs + peer.challenge([source], now)
 
@@ -155,7 +155,7 @@ def handle_hint(peer: Peer, hint: Hint, source: Locator, now: Instant) -> list[O
     if source in listed:
         moved = source != mapping.current
         if moved:
-            peer.put_on_trial(mapping.current, now)
+            peer.trial.begin(mapping.current, now)
         mapping.believe(listed, source, hint.move_number)
         outputs += peer.seal(ack, source, now)
         peer.insist(source, now)
@@ -220,12 +220,12 @@ def handle_path_response(peer: Peer, response: PathResponse, now: Instant) -> li
         peer.listed_answered_at = now
     elif peer.listed_answered_at is not None and now - peer.listed_answered_at < _LISTED_WINS_S:
         return outputs
-    if answered.locator in (peer.mapping.current, peer.fallback):
-        peer.proved()
+    if answered.locator in (peer.mapping.current, peer.trial.fallback):
+        peer.trial.end()
     if _found_another_source(peer, answered):
         outputs += _hint_from(peer, answered.source, now)
     if answered.locator != peer.mapping.current:
-        peer.proved()
+        peer.trial.end()
         return outputs + _move_to(peer, answered.locator, response.reports, now, answered.sent_at)
     if peer.in_outage() and peer.hints is None:
         return outputs + replay.begin(peer, response.reports, now, answered.sent_at)

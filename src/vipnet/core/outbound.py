@@ -100,7 +100,7 @@ def _send(
     """Send PACKETS as far as there is a path; return the others too."""
     outputs: list[Output] = []
     rest: Sequence[Packet] = ()
-    if peer.on_trial:
+    if peer.trial.under_way:
         for number, packet in enumerate(packets):
             # Each for itself: one may go where the next must not.
             path = peer.path(sealed_size(packet))

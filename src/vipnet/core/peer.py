@@ -38,7 +38,8 @@ from vipnet.core.rtt import RttEstimator
 from vipnet.core.sealing import seal
 from vipnet.core.session import Session, Sessions
 from vipnet.core.stash import Sent, Stash
-from vipnet.policy import DEFAULT_PORT, PARTNER_GRACE_BYTES
+from vipnet.core.trial import Trial
+from vipnet.policy import DEFAULT_PORT
 from vipnet.types import Fqdn, Instant, Locator, PublicKey
 from vipnet.wire import control
 from vipnet.wire.control import Report
@@ -49,7 +50,6 @@ from vipnet.wire.offload import Packet
 # Of the newest session and of each older one: 1,200 bytes have room for these and 8 locators.
 _MANY_GAPS, _FEW_GAPS, _REPORTS_MAX = 64, 8, 4
 _WHOLE, _IN_PIECES = Fragmentation.AVOIDED, Fragmentation.ALLOWED
-_GRACE_AGAIN_S = 1.0
 _ASK_LISTED_S = 5.0
 
 
@@ -83,6 +83,7 @@ class Peer:
         self.initiator = Initiator(host, known.name, self.rtt)
         self.challenges = Challenges(host.random_bytes)
         self.mtus = PathMtus(host.policy, host.random_bytes)
+        self.trial = Trial()
         self.insistence: Insistence | None = None
         self.liveness = Liveness(self.rtt, host.policy)
         self.backlog = Backlog(host.policy)
@@ -111,9 +112,6 @@ class Peer:
         self.current_heard: Instant | None = None  # last datagram from where ours go
         self.outage_from: Instant | None = None  # last sign of life before the path was lost
         self.source: str | None = None  # our address that was found to work, None: the best one
-        self.allowance_bytes: int | None = None  # to the current locator while nothing proves it
-        self.grace_at: Instant | None = None  # when that was last more than what is received allows
-        self.fallback: Locator | None = None  # where datagrams go when that is used up
         self.dead = False  # nothing gets through: packets wait, unsealed
         self.probed: dict[Locator, Instant] = {}  # unlisted sources that were challenged, and when
         self.listed_answered_at: Instant | None = None
@@ -253,17 +251,8 @@ class Peer:
         return [] if current is None else self.seal(message, current, now)
 
     def path(self, size_bytes: int) -> Locator | None:
-        """Where a datagram of SIZE_BYTES goes now.
-
-        A locator that has not proved itself gets little: a partner may be lied to about
-        where we are, but must not become a weapon (RFC 9000 section 8).
-        """
-        if self.allowance_bytes is None:
-            return self.mapping.current
-        if size_bytes > self.allowance_bytes:
-            return self.fallback
-        self.allowance_bytes -= size_bytes
-        return self.mapping.current
+        """Where a datagram of SIZE_BYTES goes now: one that leaves, on a trial it counts."""
+        return self.mapping.current if self.trial.takes(size_bytes) else self.trial.fallback
 
     @property
     def path_mtu(self) -> int | None:
@@ -271,30 +260,10 @@ class Peer:
         to = self.mapping.current
         return None if to is None else self.mtus.size(to, self.source_for(to))
 
-    @property
-    def on_trial(self) -> bool:
-        """Whether the current locator has not proved itself."""
-        return self.allowance_bytes is not None
-
     def wait(self, packets: Sequence[Packet]) -> None:
         """PACKETS have no key or no path now."""
         for packet in packets:
             self.backlog.append(packet)
-
-    def put_on_trial(self, old: Locator | None, now: Instant) -> None:
-        """The current locator is believed, but not proved.
-
-        Who names one place after another gets the grace once, and once a second after proofs.
-        """
-        if self.allowance_bytes is not None:
-            return
-        recent = self.grace_at is not None and now - self.grace_at < _GRACE_AGAIN_S
-        self.allowance_bytes, self.fallback = 0 if recent else PARTNER_GRACE_BYTES, old
-        if not recent:
-            self.grace_at = now
-
-    def proved(self) -> None:
-        self.allowance_bytes = self.fallback = None
 
     def transmit_packets(
         self, session: Session, packets: Sequence[Packet], to: Locator, now: Instant
@@ -304,7 +273,7 @@ class Peer:
         source, stores = self.source_for(to), self.host.policy.stores
         path = self.mtus.path(to, source, self.host.tun_mtu)
         # A place on trial gets little, and no probes: what is too large goes in fragments.
-        if path.narrow and not self.on_trial:
+        if path.narrow and not self.trial.under_way:
             packets, outputs = fit(path, packets, self.host.icmp, self.host.policy, now)
         if stores:
             for packet in packets:

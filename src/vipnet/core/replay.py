@@ -34,7 +34,7 @@ def begin(
     for sent in missing:
         sent.waiting = True
     # A place on trial gets little, the rest goes where nobody may be: its proof brings another report.
-    peer.outage_from = None if peer.allowance_bytes is None else peer.last_sign_of_life(now)
+    peer.outage_from = peer.last_sign_of_life(now) if peer.trial.under_way else None
     peer.dead = False
     peer.replaying = deque(missing)
     newest = peer.sessions.newest
@@ -52,7 +52,7 @@ def go_on(peer: Peer, now: Instant) -> list[Output]:
     while peer.replaying and room_bytes > 0:
         sent = peer.replaying[0]
         path = peer.path(len(sent.payload))
-        if path is None or path == peer.fallback:
+        if path is None or path == peer.trial.fallback:
             waits = True  # goes on when the new path has proved itself
             break
         peer.replaying.popleft()
@@ -83,7 +83,7 @@ def restart_flows(peer: Peer, now: Instant, opens: frozenset[int] | None = None)
     peer.flows.expire(now)
     for packet in peer.flows.stalled(peer.stash.oldest or now, opens):
         path = peer.path(sealed_size(packet))
-        if path is None or path == peer.fallback:
+        if path is None or path == peer.trial.fallback:
             break
         outputs += peer.transmit_packets(session, [packet], path, now)
     if outputs:
