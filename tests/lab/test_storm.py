@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 import pytest
 from msgspec import Struct
-from tests.lab.apps.numbers import judge, numbers
+from tests.lab.apps.numbered import judge, numbers
 from tests.lab.apps.shells import ssh
 from tests.lab.apps.survival import same_sockets
 from tests.lab.conftest import LabFactory

@@ -1,6 +1,6 @@
 """Numbered UDP datagrams and a TCP connection, both ways, between two hosts; no vipnet in here.
 
-    python numbers_program.py listen|connect NAME SEED
+    python numbered_program.py listen|connect NAME SEED
 
 Prints `datagrams bytes` that have arrived, now and then. `stop` on standard input: sends no
 more; once the other side has done so too and all of the connection is there, the last line is a

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 from msgspec import Struct
-from tests.lab.apps.numbers_program import DATAGRAM_SIZE, PORT
+from tests.lab.apps.numbered_program import DATAGRAM_SIZE, PORT
 from tests.lab.apps.program import (
     Program,
     Socket,
@@ -24,7 +24,7 @@ from tests.lab.labs import Lab, wait_until
 
 from vipnet.lab.impairment import Drop
 
-_PROGRAM: Final = str(Path(__file__).with_name("numbers_program.py"))
+_PROGRAM: Final = str(Path(__file__).with_name("numbered_program.py"))
 _ENOUGH: Final = (40, 10_000) * 2  # datagrams and bytes at a, at b: a fifth of a second's
 _END_S: Final = 60.0
 SOON_NS: Final = 4_000_000_000  # a datagram may wait for a path, and may be sent again for 2 s

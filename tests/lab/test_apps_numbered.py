@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.lab.apps.numbers import LENGTHS, SOON_NS, judge
+from tests.lab.apps.numbered import LENGTHS, SOON_NS, judge
 
 from vipnet.lab.impairment import Drop
 
