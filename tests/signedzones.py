@@ -18,7 +18,8 @@ from pathlib import Path
 import dns.message
 import dns.name
 import dns.query
-from dns.rdatatype import RdataType
+import dns.rrset
+from dns.rdatatype import TXT, RdataType
 from msgspec import Struct
 from tests.bind import free_port, wait_until_it_answers
 from tests.support import need_program
@@ -73,6 +74,15 @@ class SignedZones(Struct):
     def evidence(self, answer: dns.message.Message, anchors: dnssec.Anchors) -> dnssec.Evidence:
         wanted = dnssec.questions(answer, anchors)
         return {(name, rdtype): self.ask(name.to_text(), rdtype) for name, rdtype in wanted}
+
+
+def with_another_key(message: dns.message.Message) -> None:
+    """Tamper with an answer: its TXT records say a key that nobody signed."""
+    forged = f'"v=vip1 k={"A" * 43}= p=5847"'
+    message.answer[:] = [
+        dns.rrset.from_text(rrset.name, rrset.ttl, "IN", "TXT", forged) if rrset.rdtype == TXT else rrset
+        for rrset in message.answer
+    ]
 
 
 @contextmanager

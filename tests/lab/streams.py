@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,11 +40,6 @@ class Stream(Struct, frozen=True):
     @property
     def duplicated(self) -> int:
         return len(self.arrivals) - len({number for number, _ in self.arrivals})
-
-    @property
-    def gaps_ms(self) -> list[float]:
-        """Between one arrival and the next."""
-        return [(later - earlier) / 1e6 for (_, earlier), (_, later) in pairwise(self.arrivals)]
 
 
 class Streams:

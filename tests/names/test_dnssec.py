@@ -12,7 +12,7 @@ import dns.name
 import dns.rrset
 import pytest
 from dns.rdatatype import CNAME, DNSKEY, DS, NSEC, NSEC3, RRSIG, TXT
-from tests.signedzones import SignedZones, running_signed_zones
+from tests.signedzones import SignedZones, running_signed_zones, with_another_key
 
 from vipnet.errors import BogusError
 from vipnet.names import dnssec
@@ -101,14 +101,6 @@ def _without(rdtype: int) -> Callable[[dns.message.Message], object]:
     return tamper
 
 
-def _with_another_key(message: dns.message.Message) -> None:
-    forged = f'"v=vip1 k={"A" * 43}= p=5847"'
-    message.answer[:] = [
-        dns.rrset.from_text(rrset.name, rrset.ttl, "IN", "TXT", forged) if rrset.rdtype == TXT else rrset
-        for rrset in message.answer
-    ]
-
-
 def _without_ds_of_vipip(message: dns.message.Message) -> None:
     """As if the zone were not signed, by leaving out what says that it is."""
     name = dns.name.from_text("vipip.test.")
@@ -120,7 +112,7 @@ def _without_ds_of_vipip(message: dns.message.Message) -> None:
 @pytest.mark.parametrize(
     ("name", "tamper"),
     [
-        pytest.param(B, _with_another_key, id="changed"),
+        pytest.param(B, with_another_key, id="changed"),
         pytest.param(B, _without(RRSIG), id="stripped"),
         pytest.param(B, _without(DS), id="no-ds"),
         pytest.param(B, _without(DNSKEY), id="no-keys"),

@@ -10,14 +10,13 @@ from __future__ import annotations
 from typing import Final
 
 from vipnet.core.host import Host
-from vipnet.core.initiator import Initiation, Initiator
+from vipnet.core.initiator import Initiator
 from vipnet.core.locators import usable_only
 from vipnet.core.mapping import Mapping
 from vipnet.core.outputs import BindingFailed, LookupResult, LookupWanted, Output, Transmit
 from vipnet.core.rtt import RttEstimator
 from vipnet.core.trust import ListedPeer
 from vipnet.types import Fqdn, Instant, Locator, PublicKey
-from vipnet.wire.handshake import CookieReply
 
 CALL_BACK_S: Final = 3.0  # three tries; a false claim is in the way of the true one for so long
 
@@ -89,8 +88,3 @@ class FirstContact:
         self.host.forget_indexes(forgotten)
         self.host.indexes[attempt.index] = (self, attempt)
         return outputs + [Transmit(attempt.datagram.encode(), locator) for locator in candidates]
-
-    def handle_cookie(
-        self, attempt: Initiation, reply: CookieReply, source: Locator, now: Instant
-    ) -> list[Output]:
-        return [Transmit(self.initiator.read_cookie(attempt, reply, now), source)]

@@ -35,6 +35,7 @@ from vipnet.core.outputs import (
     StoredState,
     StorePeer,
     TooBig,
+    Transmit,
 )
 from vipnet.core.peer import Peer
 from vipnet.core.ratelimit import PerSecond
@@ -194,8 +195,10 @@ class Node:
         if owner is None or not isinstance(attempt, Initiation):
             raise ProtocolError("answer to a handshake that we did not begin")
         if isinstance(datagram, CookieReply):
-            outputs = owner.handle_cookie(attempt, datagram, source, now)
-        elif isinstance(owner, FirstContact):
+            # The other side is under load: the same try again, with the cookie.
+            again = owner.initiator.read_cookie(attempt, datagram, now)
+            return self._finish([Transmit(again, source)], now, owner)
+        if isinstance(owner, FirstContact):
             outputs = self.contacts.meet(owner, attempt, datagram, source, now)
         else:
             outputs = handshakes.handle_response(owner, attempt, datagram, source, now)

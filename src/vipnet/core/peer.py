@@ -18,7 +18,7 @@ from vipnet.core.fitting import fit
 from vipnet.core.flows import Flows
 from vipnet.core.hints import HintSender
 from vipnet.core.host import Host, OwnKey
-from vipnet.core.initiator import Initiation, Initiator
+from vipnet.core.initiator import Initiator
 from vipnet.core.liveness import Liveness
 from vipnet.core.mapping import Mapping
 from vipnet.core.moves import MoveLog
@@ -44,7 +44,6 @@ from vipnet.types import Fqdn, Instant, Locator, PublicKey
 from vipnet.wire import control
 from vipnet.wire.control import Report
 from vipnet.wire.datagram import KIND_CONTROL
-from vipnet.wire.handshake import CookieReply
 from vipnet.wire.offload import Packet
 
 # Of the newest session and of each older one: 1,200 bytes have room for these and 8 locators.
@@ -332,12 +331,6 @@ class Peer:
     def insist(self, locator: Locator, now: Instant) -> None:
         """LOCATOR has been challenged, and has to answer: ask again until it does, or we go elsewhere."""
         self.insistence = Insistence(locator, self.rtt.rto_s, now)
-
-    def handle_cookie(
-        self, attempt: Initiation, reply: CookieReply, source: Locator, now: Instant
-    ) -> list[Output]:
-        """The peer is under load: the same try again, with the cookie."""
-        return [Transmit(self.initiator.read_cookie(attempt, reply, now), source)]
 
     # --- time
 

@@ -11,7 +11,7 @@ import contextlib
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, Literal, Self, get_args
+from typing import Final, Literal, Self
 
 import msgspec
 from msgspec import Struct, field
@@ -33,7 +33,6 @@ from vipnet.lab.topology import (
 )
 
 Kind = Literal["switch", "readdress", "add", "remove", "nat", "blackhole", "family"]
-KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 _PING: Final = "link show dev lo"  # ip answers it with one line, once all before is done
 

@@ -22,7 +22,7 @@ from dns.rdatatype import AAAA, CNAME, DNAME, HTTPS, PTR, SOA, SVCB, A
 from msgspec import Struct
 
 from vipnet.errors import WireError
-from vipnet.names.message import UDP_PAYLOAD, Question
+from vipnet.names.message import UDP_PAYLOAD, Question, text_of
 from vipnet.types import Fqdn, Token, parse_name
 
 TOKEN_TTL_S: Final = 1
@@ -147,8 +147,8 @@ def aliases_in(reply: bytes) -> tuple[Alias, ...]:
 def _alias(cname: dns.rrset.RRset, dnames: Sequence[dns.rrset.RRset]) -> Alias:
     above = [rrset for rrset in dnames if cname.name != rrset.name and cname.name.is_subdomain(rrset.name)]
     dname = max(above, key=lambda rrset: len(rrset.name), default=None)
-    made_from = None if dname is None else Alias(_text(dname.name), _text(dname[0].target), dname.ttl)
-    return Alias(_text(cname.name), _text(cname[0].target), cname.ttl, made_from)
+    made_from = None if dname is None else Alias(text_of(dname.name), text_of(dname[0].target), dname.ttl)
+    return Alias(text_of(cname.name), text_of(cname[0].target), cname.ttl, made_from)
 
 
 def addresses_in(reply: dns.message.Message) -> tuple[str, ...]:
@@ -159,10 +159,6 @@ def addresses_in(reply: dns.message.Message) -> tuple[str, ...]:
         if rrset.rdclass == IN and rrset.rdtype in (A, AAAA)
         for rdata in rrset
     )
-
-
-def _text(name: dns.name.Name) -> str:
-    return name.to_text(omit_final_dot=True).lower()
 
 
 def _response(query: dns.message.Message) -> dns.message.Message:

@@ -10,6 +10,7 @@ import struct
 from typing import Final
 
 import dns.exception
+import dns.name
 import dns.wire
 from dns.rdatatype import CNAME, OPT, TSIG
 from msgspec import Struct
@@ -139,6 +140,11 @@ def with_ttl_at_most(reply: bytes, ttl_s: int) -> bytes:
     return bytes(changed)
 
 
+def text_of(name: dns.name.Name) -> str:
+    """A name as it stands in `Fqdn` and `Question`: lower case, no final dot."""
+    return name.to_text(omit_final_dot=True).lower()
+
+
 def question_end(wire: bytes) -> int:
     """Return the offset behind the questions. Raise WireError when they end early."""
     _need_header(wire)
@@ -189,7 +195,7 @@ def _parse_name(wire: bytes, at: int) -> tuple[str, int]:
         return b".".join(labels).decode().lower() or ".", end
     parser = dns.wire.Parser(wire, at)
     try:
-        return parser.get_name().to_text(omit_final_dot=True).lower(), parser.current
+        return text_of(parser.get_name()), parser.current
     except dns.exception.DNSException as error:
         raise WireError(f"DNS question: {error or type(error).__name__}") from None
 

@@ -68,11 +68,6 @@ def chains(text: bytes) -> tuple[Chain, ...]:
         raise ValueError(f"not a ruleset of nft: {error}") from None
 
 
-def has_iptables_rules(text: bytes) -> bool:
-    """Whether some rules are iptables' own, of which nft shows a part only."""
-    return b'"xt":' in text
-
-
 def _chain(entry: dict[str, Any], rules: dict[tuple[str, str, str], list[Rule]]) -> Chain:
     place = entry["family"], entry["table"], entry["name"]
     hook = entry.get("hook")

@@ -18,7 +18,7 @@ from msgspec import Struct
 from vipnet.errors import LookupFailedError
 from vipnet.names.answer import addresses_in
 from vipnet.names.desired import Primary, within
-from vipnet.names.message import answers, is_truncated
+from vipnet.names.message import answers, is_truncated, text_of
 from vipnet.system.lookup.ask import ask_tcp, ask_udp, first, has_route
 from vipnet.system.lookup.question import make_question, parse_reply
 from vipnet.types import Fqdn, Locator
@@ -156,16 +156,16 @@ class Authority:
         while asked:
             reply = await (self._ask_servers(servers, asked, SOA) if servers else self._resolve(asked, SOA))
             for rrset in reply.answer + reply.authority:
-                zone = _text(rrset.name)
+                zone = text_of(rrset.name)
                 if rrset.rdtype == SOA and within(name, zone):
-                    return zone, _text(rrset[0].mname)
+                    return zone, text_of(rrset[0].mname)
             asked = asked.partition(".")[2]  # NAME is an alias into another zone
         raise LookupFailedError(f"no SOA record for {name}")
 
     async def _find_servers(self, zone: str, primary: str) -> _Zone:
         reply = await self._resolve(zone, NS)
         records = [rrset for rrset in reply.answer if rrset.rdtype == NS]
-        hosts = {_text(rdata.target) for rrset in records for rdata in rrset}
+        hosts = {text_of(rdata.target) for rrset in records for rdata in rrset}
         # The primary first: secondaries lag behind.
         ordered = sorted(hosts, key=lambda host: (host != primary, host))[:SERVERS_MAX]
         found: dict[str, tuple[str, ...]] = {}
@@ -203,10 +203,6 @@ class Authority:
         if not addresses:
             raise LookupFailedError(f"name server {host} has no address in DNS")
         return addresses
-
-
-def _text(name: dns.name.Name) -> str:
-    return name.to_text(omit_final_dot=True).lower()
 
 
 def _put(cache: dict[K, V], key: K, value: V) -> None:
