@@ -17,40 +17,32 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
-import time
-from collections.abc import Iterator
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network, ip_address
-from pathlib import Path
 from typing import Final
 
 import trio
 from msgspec import structs
 
 from vipnet.app import publishers
+from vipnet.app.assembly import listed_peers, make_node, trust_anchors
 from vipnet.app.clock import Clock
 from vipnet.app.clonewatch import CloneWatch
 from vipnet.app.config import Config, PeerConfig
 from vipnet.app.control import SOCKET_NAME, serve_control
 from vipnet.app.engine import Engine, now
 from vipnet.app.hook import Hook
-from vipnet.app.keys import load_key, load_psk
+from vipnet.app.keys import load_key
 from vipnet.app.nameservice import NameService
 from vipnet.app.operations import Operations
 from vipnet.app.ownrecords import OwnRecords
 from vipnet.app.portal import PortalWatch
 from vipnet.app.resolving import Resolving
 from vipnet.app.texts import is_address
-from vipnet.core.host import Host
-from vipnet.core.node import Node
-from vipnet.core.outputs import LookupResult, StoreOwnToken
-from vipnet.core.tokens import TokenSpace
-from vipnet.core.trust import AcceptPolicy, ListedPeer
-from vipnet.errors import ConfigError, HostError, LookupFailedError
+from vipnet.core.outputs import LookupResult
+from vipnet.errors import HostError, LookupFailedError
 from vipnet.names.desired import Desired
-from vipnet.names.dnssec import Anchors, parse_anchors
 from vipnet.names.records import CapabilityRecord
 from vipnet.policy import TUN_MTU_MAX, TUN_OVERHEAD
 from vipnet.system import netwatch, routes
@@ -81,7 +73,7 @@ class Daemon:
         private_key = load_key(config.key_file)
         self.clock = Clock()
         make_publisher = publishers.prepare(config, self.clock.tell)
-        listed = tuple(_listed(config))
+        listed = tuple(listed_peers(config))
         blocked = routes.overlapping_route(config.tun.subnet, {config.tun.interface})
         if blocked is not None:
             raise HostError(
@@ -103,7 +95,7 @@ class Daemon:
         tun = TunDevice(config.tun.interface, config.tun.first_mtu, offloads=config.tun.offloads)
         self._tun = held.enter_context(contextlib.closing(tun))
 
-        self.node = self._make_node(private_key, listed)
+        self.node = make_node(config, private_key, listed, self._store)
         own = self.own_token()
         routes.configure_tun(tun.name, own, config.tun.subnet, config.tun.first_mtu)
         upstreams = config.dns.upstreams
@@ -111,7 +103,7 @@ class Daemon:
             lambda: upstreams or [Locator(host, 53) for host in self.hook.upstreams()],
             own=config.dns.listen,
             dnssec=config.dns.dnssec,
-            anchors=_anchors(config),
+            anchors=trust_anchors(config),
         )
         self.engine = Engine(
             self.node,
@@ -169,31 +161,6 @@ class Daemon:
         self._nursery: trio.Nursery | None = None
 
     # --- parts
-
-    def _make_node(self, private_key: bytes, listed: tuple[ListedPeer, ...]) -> Node:
-        config = self.config
-        stored = self._store.load()
-        space = TokenSpace(config.tun.subnet, config.tun.exclude)
-        host = Host(
-            config.name,
-            private_key,
-            policy=structs.replace(
-                config.mobility.policy(), nat_keepalive_s=config.transport.nat_keepalive_s
-            ),
-            space=space,
-            accept=AcceptPolicy(config.accept.from_, config.accept.xx, config.accept.callback),
-            random_bytes=os.urandom,
-            unix_us=lambda: time.time_ns() // 1000,
-            clock=stored.clock,
-            has_aes=_has_aes(),
-            port=config.transport.port,
-            tun_mtu=config.tun.first_mtu,
-        )
-        node = Node(host, stored, listed)
-        own = space.choose_own(config.name, time.time())
-        if own != stored.own_token:
-            self._store.apply([StoreOwnToken(own)])
-        return node
 
     def _desired(self, addresses: tuple[str, ...]) -> Desired:
         record = CapabilityRecord(self.node.host.public_key, self.config.transport.port)
@@ -364,34 +331,3 @@ class Daemon:
         """After a start that failed and in peace; a crash leaves it: that is what it is for."""
         if self._stopping or not self._started:
             routes.remove_unreachable(self.config.tun.subnet)
-
-
-def _listed(config: Config) -> Iterator[ListedPeer]:
-    for peer in config.peers:
-        psk = bytes(32) if peer.psk_file is None else load_psk(peer.psk_file)
-        locators: tuple[Locator, ...] = ()
-        if peer.address is not None and is_address(peer.address.host):
-            locators = (Locator(peer.address.host, peer.address.port),)
-        yield ListedPeer(peer.name, peer.key, locators, psk)
-
-
-def _anchors(config: Config) -> Anchors:
-    """The user's own trust anchors. Raise ConfigError."""
-    path = config.dns.trust_anchors
-    if path is None:
-        return {}
-    try:
-        return parse_anchors(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"[dns] trust_anchors = {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigError(f"[dns] trust_anchors = {path}: {error}; it takes lines of DS records") from None
-
-
-def _has_aes() -> bool:
-    """Whether the processor has AES instructions (x86: AES-NI, ARM: the Crypto Extension)."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text().split()
-    except OSError:
-        return False
-    return "aes" in flags
