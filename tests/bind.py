@@ -141,38 +141,41 @@ def running_bind(
         )
     options = _CONFIG.format(directory=directory, port=port, host=host)
     (directory / "named.conf").write_text(options + statements)
-    log = directory / "named.log"
-    with log.open("wb") as output:
-        named = subprocess.Popen(
-            ["named", "-g", "-n", "1", "-c", str(directory / "named.conf")],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
     bind = Bind(directory, zone, Locator(host, port))
-    try:
-        wait_until_it_answers(zone, bind.server, named, log)
+    with running(
+        ["named", "-g", "-n", "1", "-c", str(directory / "named.conf")], directory, zone, bind.server
+    ):
         yield bind
+
+
+@contextmanager
+def running(command: Sequence[str], directory: Path, zone: str, server: Locator) -> Iterator[None]:
+    """Run a name server until the end; it answers for ZONE at SERVER, and logs into DIRECTORY."""
+    log = directory / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    try:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        query = dns.message.make_query(zone, "SOA")
+        while not _answers(query, server):
+            if time.monotonic() > deadline or process.poll() is not None:
+                raise AssertionError(f"{command[0]} did not start:\n{log.read_text(errors='replace')}")
+            time.sleep(0.02)
+        yield
     finally:
-        named.terminate()
+        process.terminate()
         try:
-            named.wait(10)
+            process.wait(10)
         except subprocess.TimeoutExpired:
-            named.kill()
-            named.wait()
+            process.kill()
+            process.wait()
 
 
-def wait_until_it_answers(zone: str, server: Locator, named: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    query = dns.message.make_query(zone, "SOA")
-    while time.monotonic() < deadline and named.poll() is None:
-        try:
-            if dns.query.udp(query, server.host, port=server.port, timeout=0.1).answer:
-                return
-        except (dns.exception.Timeout, OSError):
-            pass
-        time.sleep(0.02)
-    raise AssertionError(f"named did not start:\n{log.read_text(errors='replace')}")
+def _answers(query: dns.message.Message, server: Locator) -> bool:
+    try:
+        return bool(dns.query.udp(query, server.host, port=server.port, timeout=0.1).answer)
+    except (dns.exception.Timeout, OSError):
+        return False
 
 
 def free_port(host: str = "127.0.0.1") -> int:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import dns.exception
-import dns.message
-import dns.query
-from tests.bind import SECRET, START_TIMEOUT_S, Bind, free_port
+from tests.bind import SECRET, Bind, free_port, running
 from tests.support import need_program
 
 from vipnet.types import Locator
@@ -96,8 +91,8 @@ def running_knot(directory: Path, statements: str | None = None, port: int | Non
     values = {"directory": directory, "port": server.port, "key": KEY, "secret": SECRET, "zone": ZONE}
     statements = statements or _KNOT_STATEMENTS.format(**values)
     config.write_text(_KNOT.format(**values) + statements + _KNOT_ZONE.format(**values))
-    with _running(["knotd", "--config", str(config)], directory, server) as knot:
-        yield knot
+    with running(["knotd", "--config", str(config)], directory, ZONE, server):
+        yield Bind(directory, ZONE, server)
 
 
 @contextmanager
@@ -123,34 +118,10 @@ def running_powerdns(
     for line in lines:
         if line.startswith("pdnsutil "):
             _done([*util, *line.split()[1:]])
-    with _running(["pdns_server", f"--config-dir={directory}"], directory, server) as powerdns:
-        yield powerdns
+    with running(["pdns_server", f"--config-dir={directory}"], directory, ZONE, server):
+        yield Bind(directory, ZONE, server)
 
 
 def _done(command: Sequence[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-
-
-@contextmanager
-def _running(command: Sequence[str], directory: Path, server: Locator) -> Iterator[Bind]:
-    log = directory / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-    try:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        query = dns.message.make_query(ZONE, "SOA")
-        while time.monotonic() < deadline and process.poll() is None:
-            with contextlib.suppress(dns.exception.Timeout, OSError):
-                if dns.query.udp(query, server.host, port=server.port, timeout=0.1).answer:
-                    break
-        else:
-            raise AssertionError(f"{command[0]} did not start:\n{log.read_text(errors='replace')}")
-        yield Bind(directory, ZONE, server)
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()

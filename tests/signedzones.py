@@ -21,7 +21,7 @@ import dns.query
 import dns.rrset
 from dns.rdatatype import TXT, RdataType
 from msgspec import Struct
-from tests.bind import free_port, wait_until_it_answers
+from tests.bind import free_port, running
 from tests.support import need_program
 
 from vipnet.names import dnssec
@@ -96,20 +96,9 @@ def running_signed_zones(directory: Path) -> Iterator[SignedZones]:
     zones = "".join(f'zone "{zone}" {{ type primary; file "{file}"; }};\n' for zone, file in files.items())
     server = Locator("127.0.0.1", free_port())
     (directory / "named.conf").write_text(_CONFIG.format(directory=directory, port=server.port, zones=zones))
-    log = directory / "named.log"
-    with log.open("wb") as output:
-        named = subprocess.Popen(
-            ["named", "-g", "-n", "1", "-c", str(directory / "named.conf")],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        wait_until_it_answers("test", server, named, log)
+    command = ["named", "-g", "-n", "1", "-c", str(directory / "named.conf")]
+    with running(command, directory, "test", server):
         yield SignedZones(server, keys["test"] + keys["three"])
-    finally:
-        named.terminate()
-        named.wait(20)
 
 
 def _sign(directory: Path, zone: str, options: tuple[str, ...]) -> str:

@@ -60,15 +60,13 @@ _OVER_S = {"settled": 0.0, "listed_answered_at": 1.0, "_grace_at": 1.0, "probed"
 _PAST_DEFAULT_S = 5.05
 _INDEXES = {"local_index", "remote_index", "index", "sender", "receiver", "receiver_index", "reported"}
 _FOR_NOTHING: dict[type, frozenset[str]] = {
-    Host: frozenset({"counters", "indexes", "private_key", "_plaintexts", "icmp"}),
+    Host: frozenset({"counters", "indexes", "_plaintexts", "icmp"}),
     Node: frozenset({"_schedule", "_too_big_limit"}),
     Mapping: frozenset({"last_heard"}),  # see _outage
     Peer: frozenset(
         {
-            "last_heard",
             "current_heard",
             "outage_from",
-            "resent",
             "rx_bytes",
             "tx_bytes",
             "moved_at",
