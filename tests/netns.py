@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from tests.support import need_program, need_root
+from trio._core._thread_cache import clear_worker_threads
 
 Result = TypeVar("Result")
 
@@ -33,7 +34,12 @@ class Namespace:
             with Path(f"/run/netns/{self.name}").open() as file:
                 if _LIBC.setns(file.fileno(), _CLONE_NEWNET):
                     raise OSError(ctypes.get_errno(), f"setns {self.name}")
-            return function()
+            # Threads are inside where they were begun, and trio keeps idle ones for whoever comes next.
+            clear_worker_threads()
+            try:
+                return function()
+            finally:
+                clear_worker_threads()
 
         with ThreadPoolExecutor(max_workers=1) as executor:
             return executor.submit(enter).result()

@@ -107,7 +107,7 @@ def test_legacy_names_tell_a_stranger_no_more_than_plain_dns(new_lab: LabFactory
         assert count <= about, "never more often than applications ask for the name"
         assert (question.rdtype, question.protocol) == ("TXT", UDP)
         assert {other.server for other in without} == {question.server}, "of nobody new"
-        assert question.edns == "0 1232 0x0", "no cookie, no client subnet"
+        assert question.edns == "0 1232 0x8000", "DO; no cookie, no client subnet"
     assert without - questions(ours, address) == Counter(), "what applications ask goes out as it is"
 
     assert others(ours, address) == others(plain, address)
