@@ -299,6 +299,25 @@ def test_the_fake_does_the_same() -> None:
     run(main)
 
 
+def listening(interface: str) -> socket.socket:
+    every_kind = 0x0003  # linux/if_ether.h, ETH_P_ALL
+    wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(every_kind))
+    wire.bind((interface, every_kind))
+    wire.setblocking(False)
+    return wire
+
+
+def heard_on(wire: socket.socket) -> int:
+    """Of our datagrams: IPv6 has its own to say on a link."""
+    count = 0
+    while True:
+        try:
+            content, address = wire.recvfrom(2048)
+            count += b"do not detour" in content and address[2] == socket.PACKET_OUTGOING
+        except BlockingIOError:
+            return count
+
+
 @pytest.mark.parametrize("rule", [True, False], ids=["by-a-rule", "by-two-halves"])
 @pytest.mark.parametrize("is_ipv6", [False, True], ids=["IPv4", "IPv6"])
 def test_nothing_leaves_by_a_detour(is_ipv6: bool, rule: bool) -> None:
@@ -320,22 +339,6 @@ def test_nothing_leaves_by_a_detour(is_ipv6: bool, rule: bool) -> None:
         sockets.close()
         return found
 
-    def listening(interface: str) -> socket.socket:
-        every_kind = 0x0003  # linux/if_ether.h, ETH_P_ALL
-        wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(every_kind))
-        wire.bind((interface, every_kind))
-        wire.setblocking(False)
-        return wire
-
-    def heard_on(wire: socket.socket) -> int:
-        """Of our datagrams: IPv6 has its own to say on a link."""
-        count = 0
-        while True:
-            try:
-                count += b"do not detour" in wire.recv(2048)
-            except BlockingIOError:
-                return count
-
     with namespace() as space, namespace() as there:
         for i in (0, 1):
             veth(space, f"eth{i}", there, f"eth{i}")
@@ -354,6 +357,32 @@ def test_nothing_leaves_by_a_detour(is_ipv6: bool, rule: bool) -> None:
         else:
             space.ip("".join(f"route add {half} via {gateways[1]} dev eth1\n" for half in halves))
         assert space.call(inside) == [(0, 3), (3, 0)]
+
+
+def test_an_instant_without_a_way_is_no_reason_for_a_detour() -> None:
+    """The address is gone and nobody has told us yet; then we know, and have no other."""
+    with namespace() as space, namespace() as there:
+        for i in (0, 1):
+            veth(space, f"eth{i}", there, f"eth{i}")
+            there.ip(f"link set eth{i} up\naddr add 10.0.{i}.2/24 dev eth{i}\n")
+            space.ip(f"link set eth{i} up\naddr add 10.0.{i}.1/24 dev eth{i}\n")
+        space.ip("route add default via 10.0.1.2 dev eth1\n")
+
+        def inside() -> tuple[int, int, object]:
+            sockets, beside = UdpSockets(5847), Locator("10.0.0.2", 5847)
+            tunnel, index = ("10.0.1.1",), socket.if_nametoindex("eth0")
+            with listening("eth0") as wire, listening("eth1") as detour:
+                sockets.use_interfaces({"10.0.0.1": index}, tunnel)
+                assert sockets.send(b"do not detour", beside) is None
+                space.ip("addr del 10.0.0.1/24 dev eth0\n")
+                sockets.send(b"do not detour", beside)
+                sockets.use_interfaces({}, tunnel)
+                refusal = sockets.send(b"do not detour", beside)
+                found = heard_on(wire), heard_on(detour), refusal and refusal.errno
+            sockets.close()
+            return found
+
+        assert space.call(inside) == (2, 0, errno.ENETUNREACH)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])

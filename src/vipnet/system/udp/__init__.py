@@ -327,11 +327,18 @@ class UdpSockets:
         """
         control = self._past.get(destination.host)
         if control is None:
-            control = []
-            if natural_source(destination) in self._detours:
-                is_ipv6 = ":" in destination.host
-                best = next((index for host, index in self._indices.items() if (":" in host) == is_ipv6), 0)
-                control = [packet_info("::" if is_ipv6 else "0.0.0.0", best)]  # noqa: S104 - not bound to
+            is_ipv6 = ":" in destination.host
+            natural = natural_source(destination)
+            # Held to its interface although the kernel would take it: the route may be gone in an instant.
+            index = self._indices.get(natural)
+            if index is None and natural in self._detours:
+                index = next(
+                    (index for host, index in self._indices.items() if (":" in host) == is_ipv6), None
+                )
+                if index is None:
+                    raise OSError(errno.ENETUNREACH, f"no way to {destination} but a detour")
+            anything = "::" if is_ipv6 else "0.0.0.0"  # noqa: S104 - not bound to
+            control = [] if index is None else [packet_info(anything, index)]
             if len(self._past) >= _CACHE_MAX:
                 self._past.clear()
             self._past[destination.host] = control
