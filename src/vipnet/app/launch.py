@@ -135,8 +135,9 @@ def _spawn(config_path: Path, run_dir: Path) -> subprocess.Popen[bytes]:
     path = run_dir / LOG_NAME
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            path.replace(path.with_suffix(".log.1"))  # the run before: it may have crashed
+        # The run before: it may have crashed. Another `up` may have been faster to move it away.
+        with contextlib.suppress(FileNotFoundError):
+            path.replace(path.with_suffix(".log.1"))
         log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
     except OSError as error:
         raise _run_dir_refused(run_dir, error) from None
