@@ -7,6 +7,7 @@
      |- portal      is the network captive?
      |- resolver    for the applications of this host
      |- control     for the command line
+     |- supervisor  systemd hears that all is well
      `- signals
 
 A part that fails ends the tree, and with it the daemon, with its reason. Whatever
@@ -49,6 +50,7 @@ from vipnet.system import netwatch, routes
 from vipnet.system.lookup import Lookup
 from vipnet.system.resolver import Resolver
 from vipnet.system.store import Store
+from vipnet.system.supervisor import Supervisor
 from vipnet.system.tun import TunDevice
 from vipnet.system.udp import UdpSockets
 from vipnet.types import Fqdn, Locator, Token, parse_name
@@ -169,6 +171,7 @@ class Daemon:
     # --- the tree
 
     async def run(self) -> None:
+        supervisor = Supervisor(os.environ)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self._stop_on_signal, nursery.cancel_scope)
@@ -176,8 +179,9 @@ class Daemon:
             try:
                 await self._start_parts(nursery)
                 log.info("daemon.started", extra={"host": self.config.name, "token": str(self.own_token())})
-                await trio.sleep_forever()
+                await supervisor.attend(lambda: f"{self.config.name} is {self.state}")
             finally:
+                supervisor.tell("STOPPING=1")
                 self.engine.close()
 
     async def _start_parts(self, nursery: trio.Nursery) -> None:
