@@ -265,12 +265,20 @@ def test_the_first_schema_is_led_on(path: Path) -> None:
     old.execute("INSERT INTO schema VALUES (1)")
     row = (A, bytes(32), "dns", 7, '[["192.0.2.1", 5847]]', 8, 1, 0)
     old.execute("INSERT INTO peer VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    old.execute("UPDATE host SET timestamp = 3, move_number = 4, own_token = '240.0.0.1'")
+    old.execute("INSERT INTO binding VALUES (?, '240.0.0.1', '240.0.0.2', 5, 1, 6.0)", (A,))
+    old.execute("INSERT INTO quarantine VALUES ('240.0.0.3', ?, 7.0)", (A,))
     old.commit()
     old.close()
     for _ in range(2):
         store = Store(path)
-        (peer,) = store.load().peers
+        state = store.load()
         store.close()
+    own, theirs, quarantined = (Token(IPv4Address(f"240.0.0.{number}")) for number in (1, 2, 3))
+    assert (state.clock, state.own_token) == (StoreClock(3, 4), own)
+    assert state.bindings == [StoreBinding(A, own, theirs, generation=5, accepted=True, expires_at=6.0)]
+    assert state.quarantine == [StoreQuarantine(quarantined, A, 7.0)]
+    (peer,) = state.peers
     assert peer == structs.replace(PEER, timestamp=7, move_number=8, active=True)
     assert peer.own_key is None
     assert peer.previous_keys == ()
