@@ -128,8 +128,8 @@ def _copyright(stage: Path) -> Iterator[str]:
             for value in one.metadata.get_all("Classifier", [])
             if value.startswith("License :: OSI")
         ]
-        licence = one.metadata.get("License-Expression") or ", ".join(classifiers)
-        licence = licence or (one.metadata.get("License") or "see its metadata").splitlines()[0]
+        licence = one.metadata.json.get("license_expression") or ", ".join(classifiers)
+        licence = licence or str(one.metadata.json.get("license") or "see its metadata").splitlines()[0]
         yield f"  {one.name} {one.version}: {licence}\n"
 
 

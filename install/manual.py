@@ -39,8 +39,8 @@ def pages(
     """(file name, troff of man(7)) of COMMAND and of all below it."""
     settings = command.context_settings
     context = click.Context(command, info_name=name, parent=parent, **settings)
-    words = command.list_commands(context) if isinstance(command, click.Group) else []
-    children = [(word, command.get_command(context, word)) for word in words]
+    group = command if isinstance(command, click.Group) else click.Group()
+    children = [(word, group.get_command(context, word)) for word in group.list_commands(context)]
     below = [(word, child) for word, child in children if child is not None and not child.hidden]
     yield f"{_title(context)}.1", _page(command, context, below)
     for word, child in below:
@@ -69,8 +69,8 @@ def _page(command: click.Command, context: click.Context, below: list[tuple[str,
     records = [record for one in options if (record := one.get_help_record(context))]
     if records:
         parts.append(".SH OPTIONS\n" + "".join(_entry(*record) for record in records))
-    if command.epilog and command.epilog.startswith("Example"):
-        label, _, example = inspect.cleandoc(command.epilog).partition(":")
+    label, _, example = (command.epilog or "").strip("\b\n ").partition(":")
+    if label.startswith("Example"):
         parts.append(f".SH {label.upper()}\n" + _verbatim(example))
     parts.append(f".SH SEE ALSO\n.BR {_escape(_title(context.parent))} (1)\n" if context.parent else _FOOT)
     return "".join(parts)

@@ -49,6 +49,7 @@ ip link set lo up
 exec env -i container=vipnet-test PATH=/usr/sbin:/usr/bin chroot . /lib/systemd/systemd --log-target=null
 """
 _LEAVE = """
+mount --make-rprivate /
 mkdir -p "$1/cgroups" && mount -t cgroup2 none "$1/cgroups"
 find "$1/cgroups/$2" -depth -type d -exec rmdir {} +
 """
@@ -103,10 +104,8 @@ def booted(directory: Path, package: Path) -> Iterator[Booted]:
     finally:
         process.kill()  # and with it, by --kill-child, all that is in there
         process.wait()
-        gone = lambda: subprocess.run(  # noqa: E731
-            ("unshare", "--mount", "sh", "-ec", _LEAVE, "leave", str(directory), group), capture_output=True
-        )
-        wait_until(lambda: gone().returncode == 0, "the control group is empty", within_s=30)
+        leave = ("unshare", "--mount", "sh", "-ec", _LEAVE, "leave", str(directory), group)
+        wait_until(lambda: not subprocess.run(leave, capture_output=True).returncode, "it is gone")
 
 
 def _when_up(directory: Path, process: subprocess.Popen[bytes]) -> Booted:

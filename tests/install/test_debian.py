@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -120,15 +121,18 @@ def test_what_up_started_is_stopped_before_it_is_removed(machine: Booted) -> Non
 # --- the unit
 
 
+def is_back(machine: Booted, restarts: str) -> bool:
+    return (machine.property("NRestarts"), machine.property("ActiveState")) == (restarts, "active")
+
+
 def test_a_daemon_that_hangs_or_dies_is_started_again(machine: Booted) -> None:
     machine.run("dpkg -i /root/vipnet.deb; vipnet init a.example.org --yes")
     machine.put("/etc/systemd/system/vipnet.service.d/test.conf", "[Service]\nWatchdogSec=2")
     machine.run("systemctl daemon-reload; systemctl start vipnet")
     wait_until(lambda: machine.property("StatusText") == "a.example.org is ready", "its status is told")
-    for restarts, harm in ((1, "STOP"), (2, "KILL")):
+    for restarts, harm in (("1", "STOP"), ("2", "KILL")):
         machine.run(f"kill -{harm} {machine.property('MainPID')}")
-        wait_until(lambda n=restarts: machine.property("NRestarts") == str(n), f"again after {harm}")
-        wait_until(lambda: machine.property("ActiveState") == "active", f"active after {harm}")
+        wait_until(partial(is_back, machine, restarts), f"started again after {harm}")
         assert "127.0.0.47" in machine.run("cat /etc/resolv.conf")
     machine.run("vipnet down")
     assert machine.property("ActiveState") == "inactive"  # stopped by hand is stopped
@@ -192,8 +196,8 @@ def test_a_connection_goes_on_through_a_move_and_upgrades(pair: Pair) -> None:
     wait_until(lambda: "x" in a.run("cat /tmp/beats", check=False), "connected")
     token = a.run("journalctl --unit client --output cat --no-pager --quiet").splitlines()[-1]
     assert token.startswith(("24", "25")), token
-    a.run("ip addr add 192.0.2.77/24 dev eth0; ip addr del 192.0.2.1/24 dev eth0")
-    a.run("ip addr show dev eth0; ip route replace default via 192.0.2.9")
+    a.run("ip addr del 192.0.2.1/24 dev eth0; ip addr add 192.0.2.77/24 dev eth0")
+    a.run("ip route replace default via 192.0.2.9")
     goes_on()
     for machine in pair:
         machine.run("dpkg -i /root/vipnet.deb")

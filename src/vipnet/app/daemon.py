@@ -7,8 +7,7 @@
      |- portal      is the network captive?
      |- resolver    for the applications of this host
      |- control     for the command line
-     |- supervisor  systemd hears that all is well
-     `- signals
+     `- signals, and what systemd hears of us
 
 A part that fails ends the tree, and with it the daemon, with its reason. Whatever
 was taken is given back on the way out, in reverse.
