@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network, ip_address
