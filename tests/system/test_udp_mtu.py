@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import pytest
+from tests.lab.labs import wait_until
 from tests.netns import Namespace, namespace, veth
 
 from vipnet.core.outputs import Fragmentation, TooBig
@@ -47,7 +49,18 @@ def networks(family: str, first_mtu: int, second_mtu: int) -> Iterator[tuple[Nam
         for space, network in ((a, first), (b, second)):
             gateway = network.format(9).split("/")[0]
             space.run("ip", f"-{family[-1]}", "route", "add", "default", "via", gateway)
-        yield a, b, Locator(second.format(2).split("/")[0], 5847)
+        there = second.format(2).split("/")[0]
+        # A new link drops what it is given until the kernel has noticed that it is one.
+        wait_until(lambda: _answers(a, there), "packets arrive")
+        yield a, b, Locator(there, 5847)
+
+
+def _answers(space: Namespace, host: str) -> bool:
+    try:
+        space.run("ping", "-c", "1", "-W", "1", host)
+    except subprocess.CalledProcessError:
+        return False
+    return True
 
 
 @contextmanager
