@@ -314,7 +314,7 @@ def test_blocks_are_what_single_datagrams_would_be(cipher: Cipher) -> None:
     key = SealingKey(KEYS[0], cipher)
     plaintexts = [bytes([number]) * 50 for number in range(5)] + [b"short"]
     out = bytearray(5 * 78 + 33)
-    key.seal_last_first(9, 100, map(memoryview, reversed(plaintexts)), memoryview(out), 78)
+    key.seal_each(9, 100, map(memoryview, plaintexts), memoryview(out), 78)
     assert out == b"".join(key.seal(9, 100 + n, plaintext) for n, plaintext in enumerate(plaintexts))
     opening = OpeningKey(KEYS[0], cipher)
     into = memoryview(bytearray(50))

@@ -53,7 +53,7 @@ class OpenSealingKey:
         self._sealed = counter
         return DataHeader(receiver_index, counter).encode() + plaintext + self.key[:TAG_SIZE]
 
-    def seal_last_first(
+    def seal_each(
         self,
         receiver_index: int,
         counter: int,
@@ -61,8 +61,7 @@ class OpenSealingKey:
         out: memoryview,
         stride: int,
     ) -> None:
-        sealed = [bytes(plaintext) for plaintext in plaintexts][::-1]
-        datagrams = [self.seal(receiver_index, counter + n, body) for n, body in enumerate(sealed)]
+        datagrams = [self.seal(receiver_index, n, bytes(body)) for n, body in enumerate(plaintexts, counter)]
         assert {len(datagram) for datagram in datagrams[:-1]} <= {stride}
         out[:] = b"".join(datagrams)
 

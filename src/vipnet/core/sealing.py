@@ -79,7 +79,7 @@ def _seal_listed(session: Session, plaintexts: list[memoryview], blocks: list[Bl
     stride = len(plaintexts[0]) + _GROWTH
     payload = bytearray((len(plaintexts) - 1) * stride + len(plaintexts[-1]) + _GROWTH)
     counter = session.take(len(plaintexts))
-    session.seal_block(counter, reversed(plaintexts), payload, stride)
+    session.seal_block(counter, plaintexts, payload, stride)
     blocks.append(Block(counter, payload, stride))
 
 

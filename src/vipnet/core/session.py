@@ -94,10 +94,10 @@ class Session:
         """Fill BLOCK with datagrams of SEGMENT_SIZE, only the last may be shorter.
 
         counter     of the first: one of those that take() gave
-        plaintexts  body and kind of each, the last first
+        plaintexts  body and kind of each
         """
         with memoryview(block) as out:
-            self._sealing.seal_last_first(self.remote_index, counter, plaintexts, out, segment_size)
+            self._sealing.seal_each(self.remote_index, counter, plaintexts, out, segment_size)
 
     def take(self, count: int) -> int:
         """The first of COUNT counters, which are given once."""

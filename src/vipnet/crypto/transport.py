@@ -78,7 +78,7 @@ class SealingKey:
         header = _pack_header(receiver_index, counter)
         return header + self._encrypt(header, plaintext, None)
 
-    def seal_last_first(
+    def seal_each(
         self,
         receiver_index: int,
         counter: int,
@@ -86,20 +86,13 @@ class SealingKey:
         out: memoryview,
         stride: int,
     ) -> None:
-        """Fill OUT with datagrams, STRIDE bytes each but for the last; PLAINTEXTS come in reverse order.
-
-        counter  of the first datagram; the others follow
-
-        Each plaintext is done with before the next is asked for.
-        """
-        encrypt_into = self._encrypt_into
-        number = (len(out) - 1) // stride
-        start, end = number * stride, len(out)
-        for plaintext in plaintexts:
-            header = _pack_header(receiver_index, counter + number)
-            out[start : start + HEADER_SIZE] = header
-            encrypt_into(header, plaintext, None, out[start + HEADER_SIZE : end])
-            number, start, end = number - 1, start - stride, start
+        """Fill OUT with datagrams of STRIDE bytes, the last perhaps shorter; the first is under COUNTER."""
+        encrypt_into, start = self._encrypt_into, 0
+        for number, plaintext in enumerate(plaintexts, counter):
+            header, body = _pack_header(receiver_index, number), start + HEADER_SIZE
+            out[start:body] = header
+            start += stride
+            encrypt_into(header, plaintext, None, out[body:start])
 
     def seal_run(self, receiver_index: int, counter: int, run: Run, out: memoryview, stride: int) -> None:
         """Fill OUT with datagrams of STRIDE bytes, the last first; COUNTER is the first one's.
