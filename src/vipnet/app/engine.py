@@ -15,6 +15,7 @@ from typing import Final
 import trio
 
 from vipnet.app.resolving import Contact
+from vipnet.app.tap import Tap
 from vipnet.core.node import Node
 from vipnet.core.outputs import (
     BindingFailed,
@@ -41,6 +42,7 @@ from vipnet.system.store import Store
 from vipnet.system.tun import PacketDevice
 from vipnet.system.udp import DatagramSockets, Received
 from vipnet.types import Fqdn, Instant, Locator, PublicKey, Token
+from vipnet.wire.offload import Packet
 
 _MOVES_KEPT: Final = 100
 _TURN: Final = 512  # datagrams before the applications' packets have their turn; about a millisecond
@@ -80,6 +82,7 @@ class Engine:
         self.node, self.lookup = node, lookup
         self.moves: deque[MoveReport] = deque(maxlen=_MOVES_KEPT)
         self.counters: Counter[str] = Counter()
+        self.tap: Tap | None = None  # while somebody watches the packets
         self._unsent: deque[Transmit] = deque()  # the socket had no room
         self._unsent_bytes = 0
         self._tun, self._sockets, self._store = tun, sockets, store
@@ -116,12 +119,17 @@ class Engine:
         while True:
             while self._unsent:
                 await self._send_rest()
-            self.emit(self.node.handle_packets(await self._tun.receive(), self._now()))
+            self._handle_packets(await self._tun.receive())
 
     def _send_answers(self) -> None:
         """What the kernel answered while it was handed packets: it answers an echo request at once."""
         if not self._unsent and (packets := self._tun.receive_nowait()):
-            self.emit(self.node.handle_packets(packets, self._now()))
+            self._handle_packets(packets)
+
+    def _handle_packets(self, packets: Sequence[Packet]) -> None:
+        if self.tap is not None:
+            self.tap.sent(packets)
+        self.emit(self.node.handle_packets(packets, self._now()))
 
     async def _send_rest(self) -> None:
         """Wait for room in the socket; meanwhile packets queue in tun0, where TCP notices."""
@@ -151,6 +159,10 @@ class Engine:
             # What a timer misses may have come in while we did something else.
             self._hear_waiting(_BACKLOG)
             self.emit(self.node.handle_timeout(self._now()))
+
+    def _begin(self, wanted: LookupWanted) -> None:
+        if self._nursery is not None:
+            self._nursery.start_soon(self._look_up, wanted)
 
     async def _look_up(self, wanted: LookupWanted) -> None:
         result = await self.lookup.lookup(
@@ -284,6 +296,8 @@ class Engine:
             case Transmit():
                 self._send(output)
             case Deliver():
+                if self.tap is not None:
+                    self.tap.delivered(output.packet)
                 if not self._tun.send(output.packet, output.offload):
                     self.counters["tun_refused"] += 1
             case Refused():
@@ -291,8 +305,7 @@ class Engine:
             case BindingReady() | BindingFailed():
                 self._answer(output)
             case LookupWanted():
-                if self._nursery is not None:
-                    self._nursery.start_soon(self._look_up, output)
+                self._begin(output)
             case UseLocalToken() | SeenAt():
                 self._note_own_address(output)
             case SessionReady() | PathAnswered():
