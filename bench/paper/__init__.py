@@ -1,7 +1,7 @@
 """The evaluation of the paper (section 4), measured again in the lab; `bench/figures.py` is the program.
 
 cells      what is measured: which lab, who moves, what flows, how slow DNS is
-trace      packets that tcpdump wrote, as times, sequence numbers and DNS answers
+pcaps      packets that tcpdump wrote, as times, sequence numbers and DNS answers
 bed        a lab that is ready for it: kernel of 2001, slow DNS, daemons that sleep (sleepy)
 capture    tcpdump on its hosts
 trial      one move measured

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any, Final, Self
 
-from bench.paper import trace
+from bench.paper import pcaps
 from bench.paper.bed import Bed, make_bed
 from bench.paper.capture import Tap, tcpdump
 from bench.paper.cells import PROFILES, BedKind
@@ -84,7 +84,7 @@ def set_up(name: str) -> dict[str, Any]:
             legacy = _resolve(bed, f"{LEGACY}.{ZONE}")
         bed.run_on("a", "vipnet", "trust", "remove", f"b.{ZONE}")
         known = _resolve(bed, f"b.{ZONE}")
-        asked = trace.dns_exchanges(file)
+        asked = pcaps.dns_exchanges(file)
         own = bed.layout.host("a")
         about = {
             label: sorted(
@@ -111,7 +111,7 @@ def _dns_tap(file: Path) -> Tap:
     return Tap(host=ROUTER, interface="any", file=file, only="udp port 53", keep_bytes=1500, link="LINUX_SLL")
 
 
-def _is_about(one: trace.DnsExchange, client: str, label: str) -> bool:
+def _is_about(one: pcaps.DnsExchange, client: str, label: str) -> bool:
     return one.client == client and one.name in (f"{label}.{ZONE}", f"_vip.{label}.{ZONE}")
 
 
@@ -147,7 +147,7 @@ def legacy(name: str) -> dict[str, Any]:
         ports = [(one.data.sport, one.data.dport) for one in seen if hasattr(one.data, "dport")]
         asked = {
             (one.kind, one.name)
-            for one in trace.dns_exchanges(at_r)
+            for one in pcaps.dns_exchanges(at_r)
             if _is_about(one, bed.layout.host("a").address(1), LEGACY)
         }
         return {
@@ -235,7 +235,7 @@ def lease(name: str) -> dict[str, Any]:
                 bed.run_on("a", "ping", "-c", "2", token)
             own = bed.layout.host("a").address(1)
             found[profile] = {
-                when: sum(one.kind == "A" and _is_about(one, own, "b") for one in trace.dns_exchanges(file))
+                when: sum(one.kind == "A" and _is_about(one, own, "b") for one in pcaps.dns_exchanges(file))
                 for when, file in files.items()
             }
     return found

@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from bench.attempts import Attempt, Running, settings_of
 from bench.cases import TCP_BYTES, Case, Row, Step
-from bench.paper import trace
+from bench.paper import pcaps
 from bench.paper.bed import Bed
 from bench.paper.capture import Tap, tcpdump
 from bench.paper.cells import Cell
-from bench.paper.trace import DnsExchange, Silence, TcpStory
+from bench.paper.pcaps import DnsExchange, Silence, TcpStory
 from msgspec import Struct
 
 from vipnet.lab.flows import INTERVAL_MS, Flow
@@ -100,7 +100,6 @@ def measure(bed: Bed, cell: Cell, run: int) -> tuple[Trial, Trace | None]:
         rows=(Row("", cell.flows, 0),), move=Step("switch"), movers=cell.movers, tcp_bytes=cell.tcp_bytes
     )
     from_lans = bed.lans()
-    bed.make_dns_late(cell.dns_ms)
     # A slow answer is seen on the wire anyway.
     asked_ms = None if cell.dns_ms else bed.ask_dns_ms("a")
     with tempfile.TemporaryDirectory(prefix="vipnet-figures-") as directory:
@@ -110,6 +109,8 @@ def measure(bed: Bed, cell: Cell, run: int) -> tuple[Trial, Trace | None]:
             traffic.begin()
             running = Running(case, bed.layout, run, bed.rtt_ms, traffic)
             running.leave()
+            # Not sooner: a question from before the move, asked again after it, would be answered too soon.
+            bed.make_dns_late(cell.dns_ms)
             running.come_back()
             attempt = running.end()
             to_realtime_ns = time.time_ns() - time.monotonic_ns()
@@ -142,21 +143,21 @@ def _judge(
     lans: tuple[int, int],
     asked_ms: float | None,
 ) -> tuple[Trial, Trace | None]:
-    exchanges = trace.dns_exchanges(files["dns"])
-    received = trace.segments(files["receiver"]) if Flow.TCP_A_B in cell.flows else []
+    exchanges = pcaps.dns_exchanges(files["dns"])
+    received = pcaps.segments(files["receiver"]) if Flow.TCP_A_B in cell.flows else []
     streams: dict[Flow, tuple[Stream, Silence | None]] = {}
     points: tuple[tuple[float, float], ...] = ()
     for flow in cell.flows:
         is_tcp = flow == Flow.TCP_A_B
-        times = trace.in_order_times(received) if is_tcp else trace.datagram_times(files["receiver"])
-        silence = trace.longest_silence(times, move_ms)
+        times = pcaps.in_order_times(received) if is_tcp else pcaps.datagram_times(files["receiver"])
+        silence = pcaps.longest_silence(times, move_ms)
         streams[flow] = _stream(cell, attempt, flow, silence), silence
         if silence is not None:
             plotted = [(one.at_ms, one.end) for one in received] if is_tcp else _counted(times)
             points = _window(plotted, move_ms, silence)
     story = None
     if Flow.TCP_A_B in streams and (found := streams[Flow.TCP_A_B][1]) is not None:
-        story = trace.tell_story(files["sender"], received, found, move_ms, bed.rtt_ms)
+        story = pcaps.tell_story(files["sender"], received, found, move_ms, bed.rtt_ms)
     what = "bytes" if received else "packets"
     trial = Trial(
         cell=cell.key,

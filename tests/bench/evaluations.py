@@ -9,7 +9,7 @@ import msgspec
 from bench.environment import Environment
 from bench.paper.cells import PARTS, Cell, plan
 from bench.paper.document import Document, Settings
-from bench.paper.trace import TcpStory
+from bench.paper.pcaps import TcpStory
 from bench.paper.trial import Stream, Told, Trace, Trial
 
 RTT_MS = 0.4

@@ -13,7 +13,7 @@ need_module("scipy", "matplotlib", "jinja2")
 from bench.paper.claims import claims  # noqa: E402 - these need what was asked for above
 from bench.paper.claims.row import NONE, Row  # noqa: E402
 from bench.paper.document import Document  # noqa: E402
-from bench.paper.trace import TcpStory  # noqa: E402
+from bench.paper.pcaps import TcpStory  # noqa: E402
 from bench.paper.trial import Trial  # noqa: E402
 from tests.bench.evaluations import evaluation, stream  # noqa: E402
 

@@ -89,6 +89,12 @@ def test_profile_paper_waits_500_ms_and_sends_nothing_meanwhile() -> None:
     assert sent == [0.53, 1.06]
 
 
+def test_profile_paper_waits_all_of_it_though_dns_was_asked_before_for_something_else() -> None:
+    before = Instant(START + 0.1)
+    assert not sender(paper_policy()).handle_lookup(before).send
+    assert sender(Policy()).handle_lookup(before).send  # by default what is known is used
+
+
 def test_who_is_told_after_others_has_longer_to_answer() -> None:
     policy = Policy()
     hints = HintSender(7, RttEstimator(policy), policy, START, turn=500)

@@ -8,7 +8,7 @@ from tests.sim.network import Network, SimHost
 
 from vipnet.core.outputs import StorePeer, Transmit
 from vipnet.errors import PeerError
-from vipnet.policy import PARTNER_GRACE_BYTES, Policy, paper_policy
+from vipnet.policy import PARTNER_GRACE_BYTES, REKEY_AFTER_S, Policy, paper_policy
 from vipnet.types import Instant, Locator
 from vipnet.wire.control import Hint, HintAck, PathChallenge, PathResponse
 from vipnet.wire.datagram import is_handshake
@@ -359,6 +359,24 @@ def test_profile_paper_one_sided_needs_no_dns_two_sided_waits_500_ms() -> None:
     a.move_to("198.51.100.8")
     b.move_to("203.0.113.9")
     assert 0.5 < net.run_until(lambda: a.can_reach(b)) < 0.7
+
+
+def test_a_rekey_that_is_due_while_both_move_asks_dns_no_sooner_than_the_hint() -> None:
+    net = Network(20)
+    a, b = pair(net, policy=paper_policy())
+    due_at = session_at(a, b).begun_at + REKEY_AFTER_S
+    while net.now < due_at - 0.1:
+        a.send(b, b"tick")
+        net.run_for(min(10, due_at - 0.1 - net.now))
+    a.move_to("198.51.100.8")
+    b.move_to("203.0.113.9")
+    moved_at, start = net.now, len(net.trace)
+    while net.now < moved_at + 1:
+        a.send(b, b"tick")
+        net.run_for(0.01)
+    assert any(line[3] == "handshake 1" for line in net.trace[start:])  # or nothing is shown here
+    asked = [line[0] - moved_at for line in net.trace[start:] if line[2] == "DNS"]
+    assert 0.5 <= min(asked) < 0.55
 
 
 def test_the_reported_gap_is_the_silence_of_data() -> None:

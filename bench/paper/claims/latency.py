@@ -7,7 +7,7 @@ from typing import Final
 
 from bench.paper.claims.row import NONE, Row, steps
 from bench.paper.document import Document
-from bench.paper.trace import TcpStory
+from bench.paper.pcaps import TcpStory
 from bench.stats import Line, shown, straight_line
 
 SLOPE: Final = (0.9, 1.2)

@@ -30,7 +30,8 @@ def handle_initiator_timeout(peer: Peer, now: Instant) -> list[Output]:
         return fail_wanted(peer, "no answer to any handshake")
     candidates = peer.mapping.candidates()
     outputs: list[Output] = []
-    if not candidates or initiator.tries > 0:
+    # While a hint waits for its ack, that one's time-out decides when DNS is asked (paper section 4).
+    if not candidates or (initiator.tries > 0 and peer.hints is None):
         outputs += want_lookup(peer, "handshake unanswered" if candidates else "no locator known")
     if not candidates or not host.locators:
         initiator.postpone(now)

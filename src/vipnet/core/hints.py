@@ -59,10 +59,14 @@ class HintSender:
         return HintStep(send, lookup)
 
     def handle_lookup(self, now: Instant) -> HintStep:
-        """DNS answered, or failed to: the hint goes out again, and DNS is asked again later."""
-        if self._lookup_at is None:
+        """DNS answered, or failed to: the hint goes out again, and DNS is asked again later.
+
+        Profile `paper` waits for its time-out even when something else has asked before.
+        """
+        ours = self._lookup_at is None
+        if ours:
             self._lookup_at = Instant(now + self._next_gap_s(now))
-        return HintStep(send=True)
+        return HintStep(send=ours or not self._policy.hint_timeout_fixed)
 
     def _next_gap_s(self, now: Instant) -> float:
         policy, gap_s = self._policy, self._lookup_gap_s

@@ -1,4 +1,4 @@
-"""What bench/paper/trace.py reads out of packets: written here, so that it is known what is in them."""
+"""What bench/paper/pcaps.py reads out of packets: written here, so that it is known what is in them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import dns.rrset
 import dns.update
 import dpkt
 import pytest
-from bench.paper.trace import (
+from bench.paper.pcaps import (
     DnsExchange,
     Segment,
     Silence,
