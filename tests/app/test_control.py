@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import logging
 import os
 import shutil
@@ -9,7 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,16 @@ from hypothesis import strategies as st
 from tests.support import need_root
 
 from vipnet.app import control
-from vipnet.app.control import Caller, Handler, ask_daemon, exit_status, serve_control, vipnet_error
+from vipnet.app.control import (
+    Caller,
+    Feed,
+    Handler,
+    ask_daemon,
+    exit_status,
+    open_feed,
+    serve_control,
+    vipnet_error,
+)
 from vipnet.errors import (
     ConfigError,
     HostError,
@@ -41,12 +51,17 @@ def run_dir() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-def serving(run_dir: Path, handlers: Mapping[str, Handler], client: Callable[[], Any]) -> Any:
+def serving(
+    run_dir: Path,
+    handlers: Mapping[str, Handler],
+    client: Callable[[], Any],
+    feeds: Mapping[str, Feed] | None = None,
+) -> Any:
     """Run CLIENT, which blocks, in a thread beside a server with HANDLERS."""
 
     async def main() -> Any:
         async with trio.open_nursery() as nursery:
-            await nursery.start(serve_control, run_dir / control.SOCKET_NAME, handlers)
+            await nursery.start(serve_control, run_dir / control.SOCKET_NAME, handlers, feeds or {})
             result = await trio.to_thread.run_sync(client)
             nursery.cancel_scope.cancel()
         return result
@@ -348,3 +363,98 @@ def test_a_group_is_a_reason_only_when_all_of_it_is(error: BaseException) -> Non
         assert vipnet_error(error) is parts[0]
     else:
         assert vipnet_error(error) is None
+
+
+# --- feeds
+
+
+def counting(ended: list[int], *, pause_s: float = 0.0) -> Feed:
+    """1, 2, 3 ... up to `until`, a line each; ENDED gets how many were taken."""
+
+    def feed(params: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+        if params["until"] < 0:
+            raise ConfigError("until must be at least 0")
+        return pieces(params["until"])
+
+    async def pieces(until: int) -> AsyncGenerator[bytes, None]:
+        number = 0
+        try:
+            while number < until:
+                number += 1
+                yield b"%d\n" % number
+                await trio.sleep(pause_s)
+            if not until:
+                await trio.sleep_forever()
+        finally:
+            ended.append(number)
+
+    return feed
+
+
+def test_a_feed_is_sent_piece_by_piece_to_its_end(run_dir: Path) -> None:
+    ended: list[int] = []
+
+    def client() -> bytes:
+        with open_feed(run_dir, "capture", until=1000) as (stream, _end):
+            return stream.read()
+
+    assert serving(run_dir, {}, client, {"capture": counting(ended)}).split() == [
+        b"%d" % number for number in range(1, 1001)
+    ]
+    assert ended == [1000]
+
+
+def test_a_feed_refuses_like_anything_else(run_dir: Path) -> None:
+    def client() -> None:
+        with pytest.raises(ConfigError, match="at least 0"), open_feed(run_dir, "capture", until=-1):
+            pass
+
+    serving(run_dir, {}, client, {"capture": counting([])})
+
+
+def test_a_feed_ends_when_its_client_has_gone_though_it_has_nothing_to_say(run_dir: Path) -> None:
+    ended: list[int] = []
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(
+                serve_control, run_dir / control.SOCKET_NAME, {}, {"capture": counting(ended)}
+            )
+            await trio.to_thread.run_sync(client)
+            with trio.fail_after(10):
+                while not ended:
+                    await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+
+    def client() -> None:
+        with open_feed(run_dir, "capture", until=0) as (stream, end):
+            end()
+            assert stream.read() == b""
+
+    trio.run(main)
+    assert ended == [0]
+
+
+def test_a_client_that_does_not_read_holds_up_its_own_feed_only(run_dir: Path) -> None:
+    ended: list[int] = []
+
+    def client() -> None:
+        with open_feed(run_dir, "capture", until=10**9):
+            assert ask_daemon(run_dir, "status") == {}
+
+    serving(run_dir, {"status": echo}, client, {"capture": counting(ended)})
+    assert len(ended) == 1
+    assert ended[0] < 10**6, "as many as sockets hold"
+
+
+def test_what_applications_say_is_for_root_alone() -> None:
+    member = grp.getgrgid(0).gr_gid
+    assert Caller(0, ()).may("capture")
+    assert not Caller(4711, (member,)).may("capture")
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr(control, "GROUP", grp.getgrgid(member).gr_name)
+    try:
+        assert Caller(4711, (member,)).may("down"), "of the group"
+        assert not Caller(4711, (member,)).may("capture")
+    finally:
+        monkey.undo()

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import trio
 
-from vipnet.app.control import SOCKET_NAME, Handler, serve_control
+from vipnet.app.control import SOCKET_NAME, Feed, Handler, serve_control
 from vipnet.cli.main import main
 
 
@@ -56,8 +56,8 @@ def write_config(directory: Path) -> Path:
 
 
 @contextlib.contextmanager
-def daemon(handlers: Mapping[str, Handler]) -> Iterator[Path]:
-    """A control socket with HANDLERS behind it; yields the path of its configuration."""
+def daemon(handlers: Mapping[str, Handler], feeds: Mapping[str, Feed] | None = None) -> Iterator[Path]:
+    """A control socket with HANDLERS and FEEDS behind it; yields the path of its configuration."""
     ready = threading.Event()
     token: list[Any] = []
     scope = trio.CancelScope()
@@ -66,7 +66,7 @@ def daemon(handlers: Mapping[str, Handler]) -> Iterator[Path]:
         token.append(trio.lowlevel.current_trio_token())
         with scope:
             async with trio.open_nursery() as nursery:
-                await nursery.start(serve_control, path, handlers)
+                await nursery.start(serve_control, path, handlers, feeds or {})
                 ready.set()
 
     with short_directory() as directory:

@@ -6,8 +6,11 @@ One line of JSON each way, over a Unix socket in the run directory:
     {"ok": true, "result": {...}}
     {"ok": false, "error": "one line for people", "exit": 1}
 
+A *feed* is answered with such a line, and then with whatever it has to tell until the client goes.
+
 The kernel vouches for who is at the other end (unix(7), SO_PEERCRED). Everybody may
-look; only root, the daemon's own user and the group `vipnet` may change something.
+look; only root, the daemon's own user and the group `vipnet` may change something; what
+applications say and session keys are for root alone.
 """
 
 from __future__ import annotations
@@ -19,10 +22,13 @@ import os
 import socket
 import struct
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager, suppress
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, BinaryIO, Final
 
 import msgspec
 import trio
@@ -36,8 +42,12 @@ Handler = Callable[[dict[str, Any]], Awaitable[object]]
 A VipnetError or ValueError is the user's answer; anything else is a fault of ours.
 """
 
+Feed = Callable[[dict[str, Any]], AsyncGenerator[bytes, None]]
+"""Take a request's parameters, and return what is sent piece by piece; refusals are those of a Handler."""
+
 SOCKET_NAME: Final = "control.sock"
 EVERYBODY: Final = frozenset({"status", "peers", "moves", "resolve", "ping"})
+ROOT_ONLY: Final = frozenset({"capture"})
 GROUP: Final = "vipnet"
 
 REQUEST_MAX: Final = 4096  # bytes of one request: a name and a few flags
@@ -94,6 +104,8 @@ class Caller(Struct, frozen=True):
     def may(self, op: str) -> bool:
         if op in EVERYBODY or self.uid in (0, os.geteuid()):
             return True
+        if op in ROOT_ONLY:
+            return False
         try:
             return grp.getgrnam(GROUP).gr_gid in self.groups
         except KeyError:
@@ -103,6 +115,7 @@ class Caller(Struct, frozen=True):
 async def serve_control(
     path: Path,
     handlers: Mapping[str, Handler],
+    feeds: Mapping[str, Feed] = MappingProxyType({}),
     *,
     task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -120,7 +133,7 @@ async def serve_control(
                 return
             connections[caller.uid] += 1
             try:
-                await _serve_requests(stream, caller, handlers)
+                await _serve_requests(stream, caller, handlers, feeds)
             except trio.BrokenResourceError:
                 pass  # the client left before its answer
             finally:
@@ -149,7 +162,9 @@ def _listen(path: Path) -> socket.socket:
     return listening
 
 
-async def _serve_requests(stream: trio.SocketStream, caller: Caller, handlers: Mapping[str, Handler]) -> None:
+async def _serve_requests(
+    stream: trio.SocketStream, caller: Caller, handlers: Mapping[str, Handler], feeds: Mapping[str, Feed]
+) -> None:
     pending = bytearray()
     while True:
         line = None
@@ -157,11 +172,32 @@ async def _serve_requests(stream: trio.SocketStream, caller: Caller, handlers: M
             line = await _read_line(stream, pending)
         if line is None:
             return
-        reply = await _answer(line, caller, handlers)
+        reply = await _answer(line, caller, handlers, feeds)
+        if isinstance(reply, AsyncGenerator):
+            await _send_feed(stream, reply)
+            return
         with trio.move_on_after(IDLE_S) as sending:
             await stream.send_all(reply + b"\n")
         if sending.cancelled_caught:
             return
+
+
+async def _send_feed(stream: trio.SocketStream, feed: AsyncGenerator[bytes, None]) -> None:
+    """Send FEED until it ends or the client goes."""
+
+    async def see_it_go() -> None:
+        with suppress(trio.BrokenResourceError):
+            while await stream.receive_some(REQUEST_MAX):
+                pass
+        nursery.cancel_scope.cancel()
+
+    async with aclosing(feed), trio.open_nursery() as nursery:
+        nursery.start_soon(see_it_go)
+        with suppress(trio.BrokenResourceError):
+            await stream.send_all(msgspec.json.encode({"ok": True, "result": {}}) + b"\n")
+            async for piece in feed:
+                await stream.send_all(piece)
+        nursery.cancel_scope.cancel()
 
 
 async def _read_line(stream: trio.SocketStream, pending: bytearray) -> bytes | None:
@@ -178,19 +214,24 @@ async def _read_line(stream: trio.SocketStream, pending: bytearray) -> bytes | N
     return line
 
 
-async def _answer(line: bytes, caller: Caller, handlers: Mapping[str, Handler]) -> bytes:
+async def _answer(
+    line: bytes, caller: Caller, handlers: Mapping[str, Handler], feeds: Mapping[str, Feed]
+) -> bytes | AsyncGenerator[bytes, None]:
     try:
         request = msgspec.json.decode(line, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError) as error:
         return _refusal(f"not a request: {error}")
     op = request.pop("op", None)
-    if not isinstance(op, str) or op not in handlers:
+    if not isinstance(op, str) or op not in {*handlers, *feeds}:
         return _refusal(
             f"the daemon knows no {op!r}: it is of another version; run `vipnet down`, `vipnet up`"
         )
     if not caller.may(op):
-        return _refusal(f"`{op}` is for root and the group {GROUP}: use sudo")
+        whom = "root alone" if op in ROOT_ONLY else f"root and the group {GROUP}"
+        return _refusal(f"`{op}` is for {whom}: use sudo")
     try:
+        if op in feeds:
+            return feeds[op](request)
         return msgspec.json.encode({"ok": True, "result": await handlers[op](request)}, enc_hook=_as_text)
     except ValueError as error:
         return _refusal(str(error))
@@ -221,30 +262,55 @@ def ask_daemon(run_dir: Path, op: str, timeout_s: float = ANSWER_S, /, **params:
     Raise NotRunningError when none is there or it hangs, else the daemon's own refusal as the
     VipnetError that has its exit status.
     """
+    with _asking(run_dir, op, params, timeout_s) as (result, _connection, _stream):
+        return result
+
+
+@contextmanager
+def open_feed(run_dir: Path, op: str, **params: object) -> Iterator[tuple[BinaryIO, Callable[[], object]]]:
+    """What the daemon sends by the feed OP, and how to end that, from a signal's handler too.
+
+    Reading waits for ever. Raise what ask_daemon() raises.
+    """
+    with _asking(run_dir, op, params, ANSWER_S) as (_result, connection, stream):
+        connection.settimeout(None)
+        yield stream, partial(connection.shutdown, socket.SHUT_RDWR)
+
+
+@contextmanager
+def _asking(
+    run_dir: Path, op: str, params: Mapping[str, object], timeout_s: float
+) -> Iterator[tuple[dict[str, Any], socket.socket, BinaryIO]]:
+    """The answer to OP, the connection, and what follows on it."""
     path = run_dir / SOCKET_NAME
     request = json.dumps({"op": op, **params}).encode() + b"\n"
+    with socket.socket(socket.AF_UNIX) as connection, connection.makefile("rb") as stream:
+        line = _converse(connection, stream, path, request, timeout_s)
+        if not line.endswith(b"\n"):
+            raise NotRunningError("the daemon went away before it answered: see `vipnet status`")
+        reply = json.loads(line)
+        if not reply["ok"]:
+            raise _ERROR_OF.get(reply["exit"], VipnetError)(reply["error"])
+        yield reply["result"], connection, stream
+
+
+def _converse(
+    connection: socket.socket, stream: BinaryIO, path: Path, request: bytes, timeout_s: float
+) -> bytes:
+    """Send REQUEST to the daemon that listens at PATH, and return the first line of its answer."""
     try:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(timeout_s)
-            connection.connect(str(path))
-            connection.sendall(request)
-            with connection.makefile("rb") as stream:
-                line = stream.readline(REPLY_MAX)
+        connection.settimeout(timeout_s)
+        connection.connect(str(path))
+        connection.sendall(request)
+        return stream.readline(REPLY_MAX)
     except (FileNotFoundError, ConnectionRefusedError):
         raise NotRunningError(f"the daemon is not running (nothing listens at {path}): `vipnet up`") from None
     except TimeoutError:
         raise NotRunningError(
-            f"the daemon does not answer within {timeout_s:g} s: see {run_dir}/vipnet.log"
+            f"the daemon does not answer within {timeout_s:g} s: see {path.parent}/vipnet.log"
         ) from None
     except OSError as error:
         raise VipnetError(f"the daemon cannot be asked at {path}: {error.strerror or error}") from None
-    if not line.endswith(b"\n"):
-        raise NotRunningError("the daemon went away before it answered: see `vipnet status`")
-    reply = json.loads(line)
-    if reply["ok"]:
-        result: dict[str, Any] = reply["result"]
-        return result
-    raise _ERROR_OF.get(reply["exit"], VipnetError)(reply["error"])
 
 
 def text(params: dict[str, Any], key: str) -> str:

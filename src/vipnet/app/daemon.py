@@ -212,7 +212,8 @@ class Daemon:
             dns_ms=self._dns_ms,
             stop=self._stop,
         )
-        await nursery.start(serve_control, self.config.run_dir / SOCKET_NAME, operations.handlers)
+        path = self.config.run_dir / SOCKET_NAME
+        await nursery.start(serve_control, path, operations.handlers, operations.feeds)
         self._started = True
 
     def _widen_tun(self, underlay: netwatch.Underlay) -> None:

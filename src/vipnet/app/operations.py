@@ -11,8 +11,9 @@ from msgspec import to_builtins
 
 from vipnet import __version__
 from vipnet.app import report
+from vipnet.app.capturing import Capturing
 from vipnet.app.config import Config
-from vipnet.app.control import Handler, text
+from vipnet.app.control import Feed, Handler, text
 from vipnet.app.engine import Engine, now
 from vipnet.app.hook import Hook
 from vipnet.app.nameservice import NameService
@@ -54,6 +55,7 @@ class Operations:
         self._config, self._engine, self._names, self._resolving = config, engine, names, resolving
         self._resolver, self._publishing, self._hook = resolver, publishing, hook
         self._state, self._offloads, self._dns_ms, self._stop = state, offloads, dns_ms, stop
+        self._capturing = Capturing(config, engine)
         self._trust = TrustOperations(config, engine=engine, lookup=lookup, publishing=publishing)
 
     @property
@@ -67,6 +69,10 @@ class Operations:
             **self._trust.handlers,
             "down": self._down,
         }
+
+    @property
+    def feeds(self) -> Mapping[str, Feed]:
+        return {"capture": self._capturing.feed}
 
     async def _status(self, _params: dict[str, Any]) -> object:
         config, node = self._config, self._engine.node

@@ -47,6 +47,7 @@ SECTIONS: Final[dict[str, tuple[Entry, ...]]] = {
         Entry("run", "vipnet.cli.run", "Run in the foreground (systemd, containers)."),
         Entry("trust", "vipnet.cli.trust", "Whose keys are known; forget a peer."),
         Entry("key", "vipnet.cli.key", "Show this host's public key."),
+        Entry("capture", "vipnet.cli.capture", "Write packets, unsealed, for Wireshark."),
         Entry("lab", "vipnet.cli.lab", "The paper's network in namespaces, to play with."),
     ),
 }
