@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
+from ipaddress import IPv4Address
 from typing import Any, cast
 
 import trio
@@ -12,8 +13,18 @@ from tests.fakes import FakeSockets, FakeTun, FakeWire
 
 from vipnet.app.engine import Engine
 from vipnet.core.node import Node
-from vipnet.core.outputs import Deliver, Output, Transmit
-from vipnet.types import Instant, Locator
+from vipnet.core.outputs import (
+    BindingReady,
+    Deliver,
+    LogEvent,
+    Output,
+    SeenAt,
+    StoreBinding,
+    StoreClock,
+    StoreOutput,
+    Transmit,
+)
+from vipnet.types import Fqdn, Instant, Locator, Token
 from vipnet.wire.offload import Offload, Packet
 
 HERE, THERE = Locator("192.0.2.1", 5847), Locator("192.0.2.2", 5847)
@@ -55,13 +66,26 @@ class FullSockets(FakeSockets):
         self.made_room.set()
 
 
-def engine_of(node: Passing, tun: FakeTun, sockets: FakeSockets) -> Engine:
+class Journal:
+    """A store, and a socket, that write down what was asked of them, in order."""
+
+    def __init__(self) -> None:
+        self.entries: list[object] = []
+
+    def apply(self, outputs: Sequence[StoreOutput]) -> None:
+        self.entries.append(list(outputs))
+
+    def send(self, payload: bytes, *_rest: object) -> None:
+        self.entries.append(payload)
+
+
+def engine_of(node: Passing, tun: FakeTun, sockets: FakeSockets, store: Journal | None = None) -> Engine:
     nothing = cast("Any", None)
     return Engine(
         cast("Node", node),
         tun=tun,
         sockets=sockets,
-        store=nothing,
+        store=cast("Any", store),
         lookup=nothing,
         use_local_token=nothing,
         now=lambda: Instant(trio.current_time()),
@@ -137,3 +161,33 @@ def test_an_answer_that_is_there_at_once_needs_no_second_wake_up() -> None:
             nursery.cancel_scope.cancel()
 
     trio.run(main)
+
+
+CLOCK = StoreClock(1, 1)
+BINDING = StoreBinding(
+    Fqdn("b.example"), Token(IPv4Address("240.0.0.1")), Token(IPv4Address("240.0.0.2")), 1, True, 0.0
+)
+
+
+def journal_of(*outputs: Output) -> list[object]:
+    """What reaches the disk (lists: one transaction each) and the wire for OUTPUTS."""
+    journal = Journal()
+    engine = engine_of(Passing(), FakeTun(), cast("FakeSockets", journal), journal)
+    engine.emit(outputs)
+    return journal.entries
+
+
+def test_stored_before_said_in_one_transaction() -> None:
+    """A first contact waits for the disk once a step, however much there is to be stored."""
+    first, second = Transmit(b"first", THERE), Transmit(b"second", THERE)
+    assert journal_of(CLOCK, first, BINDING, second) == [[CLOCK, BINDING], b"first", b"second"]
+    assert journal_of(first, CLOCK, second, BINDING) == [b"first", [CLOCK, BINDING], b"second"]
+    assert journal_of(first, CLOCK) == [b"first", [CLOCK]], "nobody waits for what is stored behind"
+    assert journal_of(first, second) == [b"first", b"second"]
+
+
+def test_what_nobody_else_hears_of_does_not_wait_for_the_disk() -> None:
+    seen, said = SeenAt(BINDING.name, "192.0.2.1"), LogEvent("test.event", {})
+    ready = BindingReady(BINDING.name, BINDING.remote_token)
+    assert journal_of(CLOCK, seen, said, BINDING, ready) == [[CLOCK, BINDING]]
+    assert journal_of(CLOCK, said) == [[CLOCK]]

@@ -48,6 +48,8 @@ _MOVES_KEPT: Final = 100
 _TURN: Final = 512  # datagrams before the applications' packets have their turn; about a millisecond
 _BACKLOG: Final = 1024  # datagrams that timers wait for: acks of as many partners
 _UNSENT_MAX: Final = 1 << 20  # bytes that wait for the socket; a batch of tun0 is at most 256 KiB
+# Nobody outside of this process hears of these: what stands before them may be stored later.
+_SAYS_NOTHING: Final = (MoveReport, LogEvent, SessionReady, PathAnswered, SeenAt)
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 
 log = logging.getLogger(__name__)
@@ -274,18 +276,22 @@ class Engine:
     # --- outputs
 
     def emit(self, outputs: Sequence[Output]) -> None:
-        """Do what OUTPUTS say, in their order: stored is stored before the next thing leaves."""
-        unstored: list[StoreOutput] = []
-        for output in outputs:
+        """Do what OUTPUTS say, in their order: stored is stored before anybody hears of it.
+
+        All that is to be stored is one transaction, before the first output that tells somebody:
+        each costs a wait for the disk, and an application waits for them all.
+        """
+        stored, unstored = 0, 0  # places in OUTPUTS
+        for place, output in enumerate(outputs, 1):
             if isinstance(output, StoreOutput):
-                unstored.append(output)
+                unstored = place
                 continue
-            if unstored and not isinstance(output, MoveReport | LogEvent):
-                self._store.apply(unstored)
-                unstored = []
+            if unstored > stored and not isinstance(output, _SAYS_NOTHING):
+                self._store.apply([one for one in outputs if isinstance(one, StoreOutput)])
+                stored = len(outputs)
             self._do(output)
-        if unstored:
-            self._store.apply(unstored)
+        if unstored > stored:
+            self._store.apply([one for one in outputs if isinstance(one, StoreOutput)])
         at = self.node.next_timeout()
         if at is not None and at < self._timer_at:
             self._timer_at = at
