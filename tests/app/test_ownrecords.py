@@ -27,16 +27,19 @@ class World:
         self.publisher = FakePublisher(interval_s=60 if echoes else 0)
         self.publisher.echoes = echoes
         self.says = LookupResult(A, ())
-        self.asked = 0
+        self.asked = self.told = 0
         self.records = OwnRecords(
             Publish(address=tuple(AddressSource(source) for source in address)),
             self.publisher,
             lambda addresses: Desired(A, addresses),
             ask=self._ask,
             key=lambda: KEY,
-            published=lambda _addresses: None,
+            published=self._count,
             failed=lambda: None,
         )
+
+    def _count(self) -> None:
+        self.told += 1
 
     async def _ask(self) -> LookupResult:
         await trio.lowlevel.checkpoint()
@@ -106,5 +109,41 @@ def test_a_provider_that_sees_it_itself_is_asked_again_only_when_partners_see_so
         records.handle_seen_at(NAT_AGAIN)
         await trio.sleep(100)
         assert len(world.publisher.done) == 2
+
+    run(world, main)
+
+
+def test_a_move_is_in_dns_when_the_address_that_is_published_has_changed() -> None:
+    """Behind a NAT that is another one than the host's own; a refresh says nothing of a move."""
+    world = World("observed")
+    world.publisher.refresh_s = 1000.0
+
+    async def main(records: OwnRecords) -> None:
+        for outside, told in ((NAT, 1), (NAT_AGAIN, 2), (NAT_AGAIN, 2)):
+            records.handle_network([PRIVATE])
+            await trio.sleep(1)
+            records.handle_seen_at(outside)
+            await trio.sleep(1)
+            assert world.told == told
+        await trio.sleep(1500)
+        assert world.publisher.done[2:] == [(NAT_AGAIN,)], "refreshed"
+        assert world.told == 2
+
+    run(world, main)
+
+
+def test_an_update_that_the_host_has_moved_on_from_is_not_the_move_s() -> None:
+    world = World("interface")
+    world.publisher.takes_s = 5.0
+
+    async def main(records: OwnRecords) -> None:
+        world.publisher.interval_s = 60.0  # so that the first is not ended by the second
+        records.handle_network(["192.0.2.1"])
+        await trio.sleep(1)
+        records.handle_network(["192.0.2.2"])
+        await trio.sleep(6)
+        assert (world.publisher.done, world.told) == ([("192.0.2.1",)], 0)
+        await trio.sleep(60)
+        assert (len(world.publisher.done), world.told) == (2, 1)
 
     run(world, main)

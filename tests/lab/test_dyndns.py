@@ -169,3 +169,7 @@ def test_behind_a_nat_what_partners_see_is_published(new_lab: LabFactory) -> Non
     (move,) = lab.move("a")
     wait_until(lambda: records(lab, "a")[0] == move["to"], "a is in DNS as it is")
     assert lab.can_ping("b", "a.vipip.net")
+    (move,) = lab.move("a")
+    wait_until(lambda: lab.ask("a", "moves")["moves"][-1]["dns_ms"] is not None, "and behind the NAT again")
+    assert move["to"] != NAT
+    assert records(lab, "a")[0] == NAT

@@ -280,10 +280,10 @@ class Daemon:
     def _handle_seen_at(self, address: str) -> None:
         self.records.handle_seen_at(address)
 
-    def _handle_published(self, addresses: tuple[str, ...]) -> None:
+    def _handle_published(self) -> None:
         """The provider has confirmed: say so in the move's report."""
         last = self.engine.moves[-1] if self.engine.moves else None
-        if last is not None and addresses and any(locator.host == addresses[0] for locator in last.new):
+        if last is not None:
             self._dns_ms.setdefault(last.id, (now() - last.at) * 1000)
 
     # --- names

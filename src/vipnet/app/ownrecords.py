@@ -26,7 +26,7 @@ class OwnRecords:
     desired    what to publish for given addresses
     ask        the zone's own servers, what they say of this host
     key        this host's present one
-    published  told the addresses that DNS has now
+    published  told that DNS has where the host is now
     failed     told that an update was in vain
     loop       the updates; others may look at it, and pause it
     in_dns     True once a partner who asked our zone's servers would have found us
@@ -40,7 +40,7 @@ class OwnRecords:
         *,
         ask: Callable[[], Awaitable[LookupResult]],
         key: Callable[[], PublicKey],
-        published: Callable[[tuple[str, ...]], None],
+        published: Callable[[], object],
         failed: Callable[[], None],
     ) -> None:
         self._echoes = publisher is not None and publisher.echoes
@@ -71,7 +71,9 @@ class OwnRecords:
 
     def handle_seen_at(self, address: str) -> None:
         """A partner reaches this host at ADDRESS."""
-        if self._own.handle_seen(address) and address not in self._there:
+        changed = self._own.handle_seen(address)
+        # A provider that takes what it sees has seen that one; else the loop knows what DNS has.
+        if changed and not (self._echoes and address in self._there):
             self._publish()
 
     def _publish(self) -> None:
@@ -79,9 +81,12 @@ class OwnRecords:
         self.loop.want(best_of_each_family(own.present) if self._echoes else own.published)
 
     def _handle_published(self, addresses: tuple[str, ...]) -> None:
+        # Behind a NAT none of them is the host's own; then a change is what counts, a refresh is none.
+        changed = addresses != self._there or not set(addresses).isdisjoint(self._own.present)
         self._there = addresses
         self._confirmed.set()
-        self._tell(addresses)
+        if changed and self.loop.state == "ok":  # else it has moved on meanwhile
+            self._tell()
 
     async def _check(self) -> None:
         retry_s = _CHECK_RETRY_S
