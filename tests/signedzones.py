@@ -2,6 +2,7 @@
 
 test             signed, NSEC; the anchor of the tests
   vipip.test     signed, delegated with a DS record
+  hashed.test    the same with NSEC3
   plain.test     not signed
   old.test       delegated with a DS record of a kind that nobody uses any more
 three            signed, NSEC3 with opt-out; an anchor, too
@@ -38,17 +39,32 @@ _vip.c TXT "v=spf1 -all"
 _vip.alias CNAME _vip.b
 _vip.away CNAME _vip.b.plain.test.
 *.wild TXT "{RECORD}"
+*.dyn A 192.0.2.3
+gone A 192.0.2.4
+_seq._vip.gone TXT "seq=7"
+tree DNAME vipip.test.
+_vip.lost CNAME _vip.nobody
+sub NS ns.sub
+ns.sub A 127.0.0.1
+sub DS 1 13 2 {"00" * 32}
 """
 _ZONES = {
     "vipip.test": _HOST,
+    "hashed.test": _HOST,
     "plain.test": _HOST,
     "plain.three": _HOST,
-    "test": "".join(_DELEGATION.format(label=label) for label in ("vipip", "plain", "old"))
+    "test": "".join(_DELEGATION.format(label=label) for label in ("vipip", "hashed", "plain", "old"))
     + f"old DS 1 1 1 {'00' * 20}\n",
     "three": _DELEGATION.format(label="plain"),
     "old.test": _HOST,
 }
-_SIGNED = {"vipip.test": (), "test": (), "three": ("-3", "-", "-H", "0", "-A")}  # children first
+_HASHED = ("-3", "AABB", "-H", "3")
+_SIGNED = {
+    "vipip.test": (),
+    "hashed.test": _HASHED,
+    "test": (),
+    "three": ("-3", "-", "-H", "0", "-A"),
+}  # children first
 _CONFIG = """
 options {{
     directory "{directory}"; pid-file none; session-keyfile none; managed-keys-directory "{directory}";

@@ -42,3 +42,34 @@ def test_a_few_minutes_do_no_harm() -> None:
     assert not host.clock.wrong
     host.ahead_s = TOLERANCE_S + 1
     assert host.clock.wrong, "set wrong later on"
+
+
+DAY_S = 86_400.0
+
+
+def test_what_is_signed_only_later_shows_that_the_clock_is_behind() -> None:
+    host = Host(-30 * DAY_S)
+    host.clock.tell_window(NOON - DAY_S, NOON + DAY_S)
+    assert host.clock.wrong
+    assert host.clock.ahead_s == -29 * DAY_S, "at least so much"
+    host.clock.tell_window(NOON - 40 * DAY_S, NOON - 20 * DAY_S)
+    assert host.clock.wrong, "an older signature says nothing new"
+    host.ahead_s = 0.0
+    assert not host.clock.wrong
+
+
+def test_what_has_run_out_makes_the_clock_suspect_until_something_holds_by_it() -> None:
+    """Somebody may have played an old answer again."""
+    host = Host(0.0)
+    host.clock.tell_window(NOON - 9 * DAY_S, NOON - 2 * DAY_S)
+    assert (host.clock.wrong, host.clock.ahead_s) == (True, 2 * DAY_S)
+    host.clock.tell_window(NOON - DAY_S, NOON + DAY_S)
+    assert not host.clock.wrong
+
+
+@pytest.mark.parametrize("window", [(NOON + DAY_S, NOON + 2 * DAY_S), (NOON - 2 * DAY_S, NOON - DAY_S)])
+def test_who_says_what_the_time_is_knows_better(window: tuple[float, float]) -> None:
+    host = Host(0.0)
+    host.clock.tell(NOON)
+    host.clock.tell_window(*window)
+    assert not host.clock.wrong

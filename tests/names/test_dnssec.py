@@ -11,7 +11,7 @@ import dns.message
 import dns.name
 import dns.rrset
 import pytest
-from dns.rdatatype import CNAME, DNSKEY, DS, NSEC, NSEC3, RRSIG, TXT
+from dns.rdatatype import CNAME, DNAME, DNSKEY, DS, NSEC, NSEC3, RRSIG, TXT
 from tests.signedzones import SignedZones, running_signed_zones, with_another_key
 
 from vipnet.errors import BogusError
@@ -174,6 +174,113 @@ def test_what_a_wildcard_makes_is_no_hosts_record(judge: Judge) -> None:
 def test_too_many_labels(judge: Judge) -> None:
     with pytest.raises(BogusError, match="too many"):
         judge("_vip." + "x." * 12 + "wild.vipip.test.")
+
+
+# --- that there is none
+
+SIGNED_ZONES = ("vipip.test.", "hashed.test.")
+NONE_THERE = {
+    "_vip.b.old": "there is no such name",
+    "_vip.gone": "an empty name, with the marker below it",
+    "ns": "a name with other records",
+    "_vip.x.dyn": "a wildcard of another type",
+    "_vip.x.tree": "below a DNAME",
+    "_vip.lost": "an alias of a name that is not there",
+    "zzz.zzz": "behind all others",
+}
+
+
+@pytest.mark.parametrize("zone", SIGNED_ZONES)
+@pytest.mark.parametrize("name", NONE_THERE)
+def test_signed_that_there_is_none(judge: Judge, zones: SignedZones, name: str, zone: str) -> None:
+    assert all(rrset.rdtype != TXT for rrset in zones.ask(f"{name}.{zone}", TXT).answer) or "tree" in name
+    assert judge(f"{name}.{zone}") is True
+
+
+@pytest.mark.parametrize(
+    "name", ["_vip.nobody.plain.test.", "_vip.nobody.plain.three.", "_vip.nobody.three."]
+)
+def test_provably_unsigned_that_there_is_none(judge: Judge, name: str) -> None:
+    """The last is covered by NSEC3 that opts out: an unsigned zone could be there."""
+    assert judge(name) is False
+
+
+def _denying(section: dns.message.Message) -> Callable[[dns.message.Message], object]:
+    """Answer what is asked for TXT as SECTION was answered."""
+
+    def tamper(message: dns.message.Message) -> None:
+        if message.question[0].rdtype == TXT:
+            message.set_rcode(section.rcode())
+            message.answer, message.authority = [], copy.copy(section.authority)
+
+    return tamper
+
+
+@pytest.mark.parametrize("zone", SIGNED_ZONES)
+@pytest.mark.parametrize(
+    "instead",
+    [
+        pytest.param("", id="stripped"),
+        pytest.param("_vip.nobody", id="of another name"),
+        pytest.param("ns", id="of another name that is there"),
+        pytest.param("_vip.x.sub", id="of a zone below"),
+        pytest.param("zzz.zzz", id="of what lies behind all"),
+    ],
+)
+def test_a_record_that_is_there_is_not_denied(
+    judge: Judge, zones: SignedZones, zone: str, instead: str
+) -> None:
+    """Somebody leaves it out, or shows what was signed of something else."""
+    other = zones.ask(f"{instead}.{zone}", TXT) if instead else dns.message.Message()
+    with pytest.raises(BogusError, match="nothing proves"):
+        judge(f"_vip.b.{zone}", _denying(other))
+
+
+@pytest.mark.parametrize(
+    ("zone", "rdtype"),
+    [("vipip.test.", RRSIG), ("vipip.test.", NSEC), ("hashed.test.", RRSIG), ("hashed.test.", NSEC3)],
+)
+def test_without_proof_there_may_be_one(judge: Judge, zone: str, rdtype: int) -> None:
+    with pytest.raises(BogusError):
+        judge(f"_vip.nobody.{zone}", _without(rdtype))
+
+
+def test_what_the_parent_says_of_a_delegation_denies_nothing_below(judge: Judge, zones: SignedZones) -> None:
+    """It is the child that would have the record (RFC 6840 section 4.1), also when its DS is left out."""
+    denial = zones.ask("w.test.", TXT)  # comes after vipip.test, the last name of the zone
+
+    def tamper(message: dns.message.Message) -> None:
+        _denying(denial)(message)
+        if message.question[0].rdtype == DS:
+            message.answer = []
+
+    with pytest.raises(BogusError, match="nothing proves"):
+        judge(B, tamper)
+
+
+def test_a_dname_of_elsewhere_denies_nothing(judge: Judge, zones: SignedZones) -> None:
+    """A signed one, in an answer from which the record was taken."""
+    other = zones.ask("_vip.x.tree.vipip.test.", TXT)
+
+    def tamper(message: dns.message.Message) -> None:
+        if message.question[0].rdtype == TXT:
+            message.answer = [
+                rrset
+                for rrset in other.answer
+                if rrset.rdtype == DNAME or (rrset.rdtype == RRSIG and rrset.covers == DNAME)
+            ]
+
+    with pytest.raises(BogusError, match="nothing proves"):
+        judge(B, tamper)
+
+
+def test_the_time_that_signatures_tell(zones: SignedZones, anchors: dnssec.Anchors) -> None:
+    answer = zones.ask(B, TXT)
+    window = dnssec.window(answer, zones.evidence(answer, anchors))
+    assert window is not None
+    assert window[0] < time.time() < window[1]
+    assert window[1] - window[0] > 20 * DAY_S  # dnssec-signzone(8)
+    assert dnssec.window(zones.ask("_vip.b.plain.test.", TXT), {}) is None
 
 
 # --- anchors

@@ -7,6 +7,7 @@ has been put right is known at once, and without asking again.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import Final
@@ -29,21 +30,40 @@ class Clock:
         boot_s: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
     ) -> None:
         self._unix_s, self._boot_s = unix_s, boot_s
-        self._true_minus_boot_s: float | None = None
+        # The time minus boot_s: as somebody said, and what it is at least and at most.
+        self._told_s: float | None = None
+        self._least_s, self._most_s = -math.inf, math.inf
 
     def tell(self, unix_s: float) -> None:
         """Somebody who proved who he is says that it is UNIX_S now."""
         was_wrong = self.wrong
-        self._true_minus_boot_s = unix_s - self._boot_s()
+        self._told_s = unix_s - self._boot_s()
+        self._log(was_wrong)
+
+    def tell_window(self, earliest_s: float, latest_s: float) -> None:
+        """What somebody who proved who he is has signed holds between these, seconds since 1970.
+
+        Counts while nobody has said what the time is. That it is later than EARLIEST_S is sure, since
+        nobody has what will only be signed. What has run out anybody can play again: it makes our
+        clock suspect until something holds by it.
+        """
+        was_wrong = self.wrong
+        unix_s, boot_s = self._unix_s(), self._boot_s()
+        self._least_s = max(self._least_s, earliest_s - boot_s)
+        self._most_s = math.inf if earliest_s <= unix_s <= latest_s else latest_s - boot_s
+        self._log(was_wrong)
+
+    def _log(self, was_wrong: bool) -> None:
         if self.wrong and not was_wrong:
             log.warning("clock.wrong", extra={"ahead_s": round(self.ahead_s)})
 
     @property
     def ahead_s(self) -> float:
-        """Seconds that this host's clock is ahead, negative: behind; 0 while nobody has told."""
-        if self._true_minus_boot_s is None:
-            return 0.0
-        return self._unix_s() - self._boot_s() - self._true_minus_boot_s
+        """Seconds that this host's clock is ahead, negative: behind; 0 while nothing speaks against it."""
+        ours_s = self._unix_s() - self._boot_s()
+        if self._told_s is not None:
+            return ours_s - self._told_s
+        return min(ours_s - self._least_s, 0.0) + max(ours_s - self._most_s, 0.0)
 
     @property
     def wrong(self) -> bool:

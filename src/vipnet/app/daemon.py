@@ -106,6 +106,7 @@ class Daemon:
             own=config.dns.listen,
             dnssec=config.dns.dnssec,
             anchors=trust_anchors(config),
+            told_time=self.clock.tell_window,
         )
         self.engine = Engine(
             self.node,

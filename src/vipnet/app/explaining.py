@@ -8,13 +8,20 @@ from vipnet.types import Fqdn
 
 
 def explain(
-    step_id: str, name: Fqdn, detail: str, kind: Literal["vip", "legacy", "failed"], *, stranger: bool
+    step_id: str,
+    name: Fqdn,
+    detail: str,
+    kind: Literal["vip", "legacy", "failed"],
+    *,
+    stranger: bool,
+    signed: bool | None = None,
 ) -> str:
     """Return what is wrong, and what to do.
 
     step_id   the first step that failed
     kind      what applications got in spite of it
     stranger  nothing is stored of the peer
+    signed    whether what DNS says of the capability record is, None: it need not be
     """
     way_out = (
         f'[dns] bypass = ["{name}"] gives its real address, without moves and encryption'
@@ -32,6 +39,16 @@ def explain(
             )
         case "dns_vip" if stranger:
             return f"DNS does not say whether {name} is a vipnet host: {detail}."
+        case "dns_vip" if signed:
+            return (
+                f"{name} has withdrawn its capability record: its zone has signed that there is none. Its "
+                f"real address is not given because it is a known peer. {way_out}."
+            )
+        case "dns_vip" if signed is False:
+            return (
+                f"Somebody changes or suppresses what DNS says of {name}, or its zone is signed wrongly: "
+                f"{detail}. What is stored of it counts."
+            )
         case "dns_vip":
             return (
                 f"DNS has no capability record for {name} now, and its real address is not given because "

@@ -68,6 +68,10 @@ class NameKinds:
         until, _ = self._legacy.get(name, (0.0, True))
         return trio.current_time() < until or not self.possibly_vip(name)
 
+    def insists_on(self, name: Fqdn) -> bool:
+        """True when NAME is a legacy name only if its zone has signed that."""
+        return self.possibly_vip(name) and self._lookup.insists_on(name)
+
     def forget_legacy(self) -> None:
         """What another network's DNS has said need not be so here."""
         self._legacy.clear()

@@ -150,8 +150,9 @@ class NameService:
     ) -> tuple[Capability | None, bytes]:
         """Return the capability of a VIP name (else None), and what ASK returns; both are asked at once.
 
-        The capability record gets half a second longer than ASK; then the name is legacy. If it is
-        there first, ASK gets as long as its answer may spare another question. Raise BogusError.
+        The capability record gets half a second longer than ASK; then the name is legacy, or, where
+        the user wants proof, nothing. If it is there first, ASK gets as long as its answer may spare
+        another question. Raise BogusError.
         """
         if self.kinds.known_legacy(name):
             return None, b"" if ask is None else await ask()
@@ -174,7 +175,10 @@ class NameService:
                     bogus = error
                     nursery.cancel_scope.cancel()
             if patience.cancelled_caught and not (ask is not None and _is_error(reply)):
-                self.kinds.give_up(name)
+                if self.kinds.insists_on(name):
+                    bogus = BogusError(f"{name}: DNS does not say in time whether it has a _vip record")
+                else:
+                    self.kinds.give_up(name)
             if capability is not None:
                 nursery.cancel_scope.deadline = trio.current_time() + ADDRESS_GRACE_S
         if bogus is not None:

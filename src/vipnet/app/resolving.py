@@ -55,6 +55,7 @@ class Trace(Struct):
     locator: Locator | None = None
     rtt_s: float | None = None
     problem: str | None = None
+    signed: bool | None = None  # whether what DNS says of the capability record is; None: it need not be
 
     def add(self, step_id: str, detail: str = "", *, ok: bool = True) -> Step:
         """A step in its place in the order; `timing` says how long it takes."""
@@ -125,6 +126,7 @@ class Resolving:
             self._show(trace, self._own_token())
             return trace
         found = await _ask_dns(trace, self._lookup, name)
+        trace.signed = True if found.secure else False if found.bogus is not None else None
         by_dns = found.key is not None and self._kinds.possibly_vip(name)
         if not by_dns and not self._kinds.certainly_vip(name):
             if found.addresses and found.bogus is None:
@@ -216,7 +218,9 @@ class Resolving:
             failed = trace.steps[0]
         if failed is not None:
             stranger = self._contact(trace.name) is None
-            trace.problem = explain(failed.id, trace.name, failed.detail, trace.kind, stranger=stranger)
+            trace.problem = explain(
+                failed.id, trace.name, failed.detail, trace.kind, stranger=stranger, signed=trace.signed
+            )
 
     def _parse(self, text: str) -> Fqdn:
         try:
@@ -249,7 +253,7 @@ async def _ask_dns(trace: Trace, lookup: Lookup, name: Fqdn) -> LookupResult:
         nonlocal capability, bogus
         with timing(vip_step):
             try:
-                capability = await lookup.capability(name, verify=True)
+                capability = await lookup.capability(name, verify=True, prove=True)
             except BogusError as error:
                 bogus = str(error)
                 raise

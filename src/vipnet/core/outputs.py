@@ -115,7 +115,7 @@ class LookupResult(Struct, frozen=True):
     key        of the capability record, None where there is none
     port       of the capability record
     failed     no usable answer: nothing is known, which is not "no record"
-    secure     DNSSEC vouches for the capability record
+    secure     DNSSEC vouches for the capability record, or that there is none
     bogus      why that is not what its zone has signed: for people
     """
 

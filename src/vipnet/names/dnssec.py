@@ -1,16 +1,17 @@
 """Whether an answer is what its zone says: DNSSEC (RFC 4033 to 4035, 5155), without I/O.
 
     questions  what has to be asked to find out
-    is_secure  True: signed, by a chain from an anchor; False: provably not signed
-               BogusError: neither, so that somebody has changed it, or left something out
+    is_secure  True: signed, by a chain from an anchor, the records or that there are none;
+               False: provably not signed; BogusError: neither, so that somebody has changed it,
+               or left something out
+    window     when the signatures say that it is
 
 dnspython checks signatures and digests; what is here is which of them have to be there.
 """
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import dns.dnssec
@@ -21,15 +22,16 @@ import dns.rdataclass
 import dns.rdataset
 import dns.rdtypes.ANY.DNSKEY
 import dns.rdtypes.ANY.DS
-import dns.rdtypes.ANY.NSEC
-import dns.rdtypes.ANY.NSEC3
 import dns.rdtypes.ANY.RRSIG
 import dns.rrset
 import dns.zonefile
 from dns.exception import UnsupportedAlgorithm, ValidationFailure
-from dns.rdatatype import CNAME, DNSKEY, DS, NS, NSEC, NSEC3, RRSIG, SOA, TXT, RdataType
+from dns.rdatatype import DNSKEY, DS, NSEC, NSEC3, RRSIG, TXT, RdataType
+from msgspec import Struct
 
 from vipnet.errors import BogusError
+from vipnet.names.chain import find, text_chain
+from vipnet.names.denial import below, may_be_unsigned, proves_absence, proves_unsigned
 
 Name = dns.name.Name
 Anchors = Mapping[Name, dns.rdataset.Rdataset]  # the DS records of zones that are trusted
@@ -49,9 +51,7 @@ _DIGESTS: Final = frozenset({2, 4})
 _KEYS_MAX: Final = 16
 _SIGNATURES_MAX: Final = 8
 _LABELS_MAX: Final = 12  # between anchor and name: each is asked for twice
-_ITERATIONS_MAX: Final = 150  # of NSEC3; RFC 9276 section 3.2
 _DENIALS_MAX: Final = 8
-_OPT_OUT: Final = 1  # NSEC3 flag
 
 
 def parse_anchors(text: str) -> Anchors:
@@ -84,29 +84,46 @@ def anchor_of(name: Name, anchors: Anchors) -> Name | None:
 def questions(message: dns.message.Message, anchors: Anchors) -> list[tuple[Name, RdataType]]:
     """What is_secure needs the answers to, in no order: all can be asked at once."""
     wanted: dict[tuple[Name, RdataType], None] = {}
-    for rrset in _answers(message):
-        zone = anchor_of(rrset.name, anchors)
+    for claim in _claims(message):
+        zone = anchor_of(claim.owner, anchors)
         if zone is None:
             continue
         wanted[zone, DNSKEY] = None
-        signers = {signature.signer for signature in _signatures(message.answer, rrset)}
-        for name in _below(zone, rrset.name):
+        signers = claim.signers(message)
+        for name in _below(zone, claim.owner):
+            signed = any(one.is_subdomain(name) for one in signers)
+            if claim.rrset is None and signers and not signed:
+                break  # the zone that denies it speaks for all below
             wanted[name, DS] = None
             # Without a signature, zones are needed down to where it is proved that there is none.
-            if name != rrset.name and (not signers or any(one.is_subdomain(name) for one in signers)):
+            if signed or (not signers and name != claim.owner):
                 wanted[name, DNSKEY] = None
     return list(wanted)
 
 
 def is_secure(message: dns.message.Message, anchors: Anchors, evidence: Evidence, now: float) -> bool:
-    """Whether all of the answer in MESSAGE is signed; see above.
+    """Whether what MESSAGE says of TXT records is signed, or that there are none; see above.
 
     evidence  the answers to `questions`; those that did not come are left out
     now       seconds since 1970
     """
     # Every one: a part that is bogus is an error, also behind one that is not signed.
-    verdicts = [_Chain(rrset, message, anchors, evidence, now).secure() for rrset in _answers(message)]
+    verdicts = [_Chain(claim, message, anchors, evidence, now).secure() for claim in _claims(message)]
     return all(verdicts)
+
+
+def window(message: dns.message.Message, evidence: Evidence) -> tuple[float, float] | None:
+    """When all signatures of what is_secure looks at hold, seconds since 1970; None: there are none."""
+    signatures = [
+        rdata
+        for one in (message, *evidence.values())
+        for rrset in (*one.answer, *one.authority)
+        if rrset.rdtype == RRSIG
+        for rdata in rrset
+    ]
+    if not signatures:
+        return None
+    return max(one.inception for one in signatures), min(one.expiration for one in signatures)
 
 
 def is_signed(message: dns.message.Message) -> bool:
@@ -114,22 +131,39 @@ def is_signed(message: dns.message.Message) -> bool:
     return any(rrset.rdtype == RRSIG for rrset in message.answer)
 
 
+class _Claim(Struct, frozen=True):
+    """Something that an answer says: OWNER has these records, or (None) no TXT record."""
+
+    owner: Name
+    rrset: dns.rrset.RRset | None = None
+
+    def signers(self, message: dns.message.Message) -> set[Name]:
+        """The zones that have signed it, or say so."""
+        if self.rrset is not None:
+            return {signature.signer for signature in _signatures(message.answer, self.rrset)}
+        return {
+            signature.signer
+            for denial in _denials(message)
+            for signature in _signatures(message.authority, denial)
+        }
+
+
 class _Chain:
-    """From the anchor down to the zone of one RRset."""
+    """From the anchor down to the zone of one claim."""
 
     def __init__(
         self,
-        rrset: dns.rrset.RRset,
+        claim: _Claim,
         message: dns.message.Message,
         anchors: Anchors,
         evidence: Evidence,
         now: float,
     ) -> None:
-        self._rrset, self._message, self._anchors = rrset, message, anchors
+        self._claim, self._message, self._anchors = claim, message, anchors
         self._evidence, self._now = evidence, now
 
     def secure(self) -> bool:
-        owner = self._rrset.name
+        owner = self._claim.owner
         zone = anchor_of(owner, self._anchors)
         if zone is None:
             return False
@@ -138,21 +172,33 @@ class _Chain:
             answer = self._evidence.get((name, DS))
             if answer is None:
                 continue
-            delegation = _find(answer.answer, name, DS)
+            delegation = find(answer.answer, name, DS)
             if delegation is not None and self._verifies(delegation, answer.answer, zone, keys):
                 if not any(ds.algorithm in _ALGORITHMS and ds.digest_type in _DIGESTS for ds in delegation):
                     return False
                 zone, keys = name, self._keys_of(name, delegation)
-            elif self._is_unsigned(name, answer, zone, keys):
+            elif proves_unsigned(name, zone, self._valid_denials(answer, zone, keys)):
                 return False
-        if self._verifies(self._rrset, self._message.answer, zone, keys):
+        if self._claim.rrset is None:
+            return self._denied(zone, keys)
+        if self._verifies(self._claim.rrset, self._message.answer, zone, keys):
             return True
-        raise BogusError(f"{owner}: {self._why()} (DNSSEC)")
+        raise BogusError(f"{owner}: {self._why(self._claim.rrset)} (DNSSEC)")
+
+    def _denied(self, zone: Name, keys: dns.rdataset.Rdataset) -> bool:
+        """Whether ZONE says that there is no record. Raise BogusError when it does not say anything."""
+        owner = self._claim.owner
+        denials = self._valid_denials(self._message, zone, keys)
+        if proves_absence(owner, TXT, zone, denials):
+            return True
+        if may_be_unsigned(owner, zone, denials):
+            return False
+        raise BogusError(f"{owner}: nothing proves that it has no record (DNSSEC)")
 
     def _keys_of(self, zone: Name, trusted: dns.rdataset.Rdataset) -> dns.rdataset.Rdataset:
         """ZONE's keys, signed by one that TRUSTED vouches for. Raise BogusError."""
         answer = self._evidence.get((zone, DNSKEY))
-        keys = None if answer is None else _find(answer.answer, zone, DNSKEY)
+        keys = None if answer is None else find(answer.answer, zone, DNSKEY)
         if answer is None or keys is None or len(keys) > _KEYS_MAX:
             raise BogusError(f"{zone}: no usable keys (DNSSEC)")
         vouched = dns.rdataset.Rdataset(dns.rdataclass.IN, DNSKEY)
@@ -171,7 +217,7 @@ class _Chain:
         keys: dns.rdataset.Rdataset,
     ) -> bool:
         """Whether ZONE has signed RRSET as it is, and not as what a wildcard made."""
-        labels = len(rrset.name) - 1
+        labels = len(rrset.name) - 1 - rrset.name.is_wild()  # RFC 4034 section 3.1.3
         usable = dns.rdataset.Rdataset(dns.rdataclass.IN, RRSIG, rrset.rdtype)
         for signature in _signatures(section, rrset):
             if signature.signer == zone and signature.labels == labels:
@@ -184,52 +230,42 @@ class _Chain:
             return False
         return True
 
-    def _is_unsigned(
-        self, name: Name, answer: dns.message.Message, zone: Name, keys: dns.rdataset.Rdataset
-    ) -> bool:
-        """Whether ANSWER proves that NAME is delegated to an unsigned zone (RFC 4035 section 5.2)."""
-        denials = [rrset for rrset in answer.authority if rrset.rdtype in (NSEC, NSEC3)][:_DENIALS_MAX]
-        valid = [rrset for rrset in denials if self._verifies(rrset, answer.authority, zone, keys)]
-        if any(rrset.rdtype == NSEC and rrset.name == name and _delegates(rrset[0]) for rrset in valid):
-            return True
-        hashed = [
-            rrset for rrset in valid if rrset.rdtype == NSEC3 and rrset[0].iterations <= _ITERATIONS_MAX
-        ]
-        if any(_hash(name, rrset) == _owner_hash(rrset) and _delegates(rrset[0]) for rrset in hashed):
-            return True
-        # Opt-out (RFC 5155 section 8.9): unsigned delegations may be left out between two hashes.
-        for closer in (closer for closer in _below(zone, name)):
-            parent = closer.parent()
-            exists = parent == zone or any(_hash(parent, rrset) == _owner_hash(rrset) for rrset in hashed)
-            if exists and any(rrset[0].flags & _OPT_OUT and _covers(rrset, closer) for rrset in hashed):
-                return True
-        return False
+    def _valid_denials(
+        self, answer: dns.message.Message, zone: Name, keys: dns.rdataset.Rdataset
+    ) -> list[dns.rrset.RRset]:
+        denials = _denials(answer)[:_DENIALS_MAX]
+        return [rrset for rrset in denials if self._verifies(rrset, answer.authority, zone, keys)]
 
-    def _why(self) -> str:
-        signatures = _signatures(self._message.answer, self._rrset)
+    def _why(self, rrset: dns.rrset.RRset) -> str:
+        signatures = _signatures(self._message.answer, rrset)
         if not signatures:
             return "its signature is missing"
-        if all(signature.labels < len(self._rrset.name) - 1 for signature in signatures):
+        if all(signature.labels < len(rrset.name) - 1 for signature in signatures):
             return "made from a wildcard, which no key of a host may be"
         if all(not signature.inception <= self._now <= signature.expiration for signature in signatures):
             return "its signature is out of date; is this host's clock right?"
         return "its signature is wrong"
 
 
-def _answers(message: dns.message.Message) -> Iterator[dns.rrset.RRset]:
-    return (rrset for rrset in message.answer if rrset.rdtype in (CNAME, TXT))
+def _claims(message: dns.message.Message) -> list[_Claim]:
+    """What has to be signed for MESSAGE to be believed: every alias, and what is at their end."""
+    chain = text_chain(message)
+    claims = [_Claim(alias.name, alias) for alias in chain.aliases]
+    if chain.dname is not None:
+        return [*claims, _Claim(chain.dname.name, chain.dname)]
+    return [*claims, _Claim(chain.end, chain.texts)]
+
+
+def _denials(message: dns.message.Message) -> list[dns.rrset.RRset]:
+    return [rrset for rrset in message.authority if rrset.rdtype in (NSEC, NSEC3)]
 
 
 def _below(zone: Name, name: Name) -> list[Name]:
-    """The names from below ZONE down to NAME itself. Raise BogusError for too many."""
+    """As denial.below. Raise BogusError for too many."""
     depth = len(name) - len(zone)
     if depth > _LABELS_MAX:
         raise BogusError(f"{name}: {depth} labels below {zone} are too many to validate (DNSSEC)")
-    return [name.split(len(zone) + more)[1] for more in range(1, depth + 1)]
-
-
-def _find(section: Sequence[dns.rrset.RRset], name: Name, rdtype: RdataType) -> dns.rrset.RRset | None:
-    return next((rrset for rrset in section if rrset.rdtype == rdtype and rrset.name == name), None)
+    return below(zone, name)
 
 
 def _signatures(section: Sequence[dns.rrset.RRset], rrset: dns.rrset.RRset) -> list[Signature]:
@@ -245,42 +281,3 @@ def _is_digest_of(ds: dns.rdtypes.ANY.DS.DS, zone: Name, key: dns.rdtypes.ANY.DN
     if ds.digest_type not in _DIGESTS or ds.algorithm != key.algorithm:
         return False
     return bool(dns.dnssec.make_ds(zone, key, ds.digest_type, validating=True) == ds)
-
-
-# --- denial of existence
-
-
-def _delegates(denial: dns.rdtypes.ANY.NSEC.NSEC | dns.rdtypes.ANY.NSEC3.NSEC3) -> bool:
-    """Whether the name has NS records, but neither keys nor is it the zone itself."""
-    types = {
-        (window << 8) + 8 * place + bit
-        for window, bitmap in denial.windows
-        for place, byte in enumerate(bitmap)
-        for bit in range(8)
-        if byte & (0x80 >> bit)
-    }
-    return NS in types and DS not in types and SOA not in types
-
-
-def _hash(name: Name, rrset: dns.rrset.RRset) -> bytes:
-    rdata = rrset[0]
-    try:
-        text = dns.dnssec.nsec3_hash(name, rdata.salt, rdata.iterations, rdata.algorithm)
-    except ValueError:  # another algorithm than there is
-        return b""
-    return base64.b32hexdecode(text)
-
-
-def _owner_hash(rrset: dns.rrset.RRset) -> bytes:
-    try:
-        return base64.b32hexdecode(rrset.name.labels[0].upper())
-    except ValueError:
-        return bytes(1)
-
-
-def _covers(rrset: dns.rrset.RRset, name: Name) -> bool:
-    """Whether the hash of NAME lies between the two that RRSET says are neighbours."""
-    first, last, hashed = _owner_hash(rrset), rrset[0].next, _hash(name, rrset)
-    if first < last:
-        return bool(first < hashed < last)
-    return bool(hashed > first or hashed < last)  # around the end

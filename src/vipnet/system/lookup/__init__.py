@@ -10,12 +10,14 @@ shared     overlapping look-ups made once
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final, Literal, Protocol
 
 import dns.message
+import dns.name
 import dns.rcode
 import trio
 from dns.rdatatype import AAAA, TXT, A, RdataType
@@ -72,6 +74,8 @@ class Lookup:
     dnssec     whether capability records that trust hangs on are validated; "allow-downgrade":
                not in a network whose resolvers know nothing of it
     anchors    trusted besides, or instead of, the root's
+    now        seconds since 1970
+    told_time  told between which times, seconds since 1970, it must be by what was signed
     """
 
     def __init__(
@@ -82,6 +86,8 @@ class Lookup:
         authority_port: int = 53,
         dnssec: Literal["allow-downgrade", "yes", "no"] = "allow-downgrade",
         anchors: Anchors | None = None,
+        now: Callable[[], float] = time.time,
+        told_time: Callable[[float, float], object] = lambda _earliest_s, _latest_s: None,
     ) -> None:
         self._upstreams = upstreams
         self._own = own
@@ -96,6 +102,8 @@ class Lookup:
                 lambda: frozenset(self._usable()),
                 anchors=anchors or {},
                 strict=dnssec == "yes",
+                now=now,
+                told=told_time,
             )
 
     @property
@@ -132,13 +140,19 @@ class Lookup:
             return await (ask_tcp if tcp else ask_udp)(query, server, accept or partial(answers, query))
         raise LookupFailedError(f"{server} does not answer over {'TCP' if tcp else 'UDP'}")
 
-    async def capability(self, name: Fqdn, *, verify: bool = False) -> Capability:
+    def insists_on(self, name: Fqdn) -> bool:
+        """Whether the user wants that nothing is believed of NAME but what is proved."""
+        return self._validator is not None and self._validator.insists_on(dns.name.from_text(name))
+
+    async def capability(self, name: Fqdn, *, verify: bool = False, prove: bool = False) -> Capability:
         """Ask the network's resolvers whether NAME speaks vipnet.
 
         verify  validate the record; raise BogusError
+        prove   and also that there is none: a few questions more for a name without vipnet. Where the
+                user insists, that is always done
         """
         with trio.move_on_after(TIMEOUT_S):
-            return await self._capability(self._resolve, name, verify=verify)
+            return await self._capability(self._resolve, name, verify=verify, prove=prove)
         raise self._no_answer()
 
     async def addresses(self, name: Fqdn) -> tuple[str, ...]:
@@ -153,7 +167,8 @@ class Lookup:
         authoritative  ask the zone's own servers: a resolver's cache would lie. The network's
                        resolvers are asked too when those have not answered after 300 ms,
                        and a slow answer is awaited for longer.
-        verify         validate the capability record: a bogus one is no answer, and `bogus` says why
+        verify         validate the capability record, or that there is none: what is bogus is no
+                       answer, and `bogus` says why
 
         `failed` says that the addresses or the capability record are unknown; what did become
         known is in the result all the same. While one look-up is under way, others
@@ -229,7 +244,7 @@ class Lookup:
         async def ask_capability() -> None:
             nonlocal capability, bogus
             try:
-                capability = await self._capability(resolve, name, verify=verify)
+                capability = await self._capability(resolve, name, verify=verify, prove=verify)
             except BogusError as error:
                 bogus = str(error)
             except LookupFailedError:
@@ -241,12 +256,14 @@ class Lookup:
                 nursery.start_soon(ask_capability)
         return result_of(name, addresses, capability, bogus)
 
-    async def _capability(self, resolve: ResolveSigned, name: Fqdn, *, verify: bool) -> Capability:
-        """Raise BogusError when VERIFY is set and the record is not what its zone has signed."""
+    async def _capability(
+        self, resolve: ResolveSigned, name: Fqdn, *, verify: bool, prove: bool
+    ) -> Capability:
+        """Raise BogusError when VERIFY is set and the answer is not what its zone has signed."""
         validator = self._validator if verify else None
         answer = await resolve(capability_name(name), TXT, signed=validator is not None)
         capability = capability_from(answer)
-        if capability.record is None or validator is None:
+        if validator is None or (capability.record is None and not (prove or self.insists_on(name))):
             return capability
         return structs.replace(capability, secure=await validator.is_secure(answer))
 

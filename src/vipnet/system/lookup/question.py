@@ -11,10 +11,11 @@ import dns.message
 import dns.name
 import dns.rcode
 from dns.rdataclass import IN
-from dns.rdatatype import DNAME, OPT, SOA, TXT, RdataType
+from dns.rdatatype import OPT, SOA, RdataType
 from msgspec import Struct
 
 from vipnet.errors import LookupFailedError
+from vipnet.names.chain import text_chain
 from vipnet.names.message import UDP_PAYLOAD
 from vipnet.names.records import CapabilityRecord, capability_of
 from vipnet.types import Locator
@@ -24,7 +25,7 @@ class Capability(Struct, frozen=True):
     """Whether a name speaks vipnet.
 
     record  None: it does not
-    secure  DNSSEC says so, too
+    secure  DNSSEC says so, too, whichever it is
     ttl_s   how long that may be believed; of a negative answer by its SOA (RFC 2308)
     """
 
@@ -66,16 +67,13 @@ def parse_reply(reply: bytes, server: Locator) -> dns.message.Message:
 
 def capability_from(message: dns.message.Message) -> Capability:
     """What an answer to TXT _vip.NAME means."""
-    texts, ttls = [], []
     # Below a DNAME every name is another's alias: it is the other one that the record speaks of.
-    by_dname = any(rrset.rdtype == DNAME for rrset in message.answer)
-    for rrset in message.answer:
-        ttls.append(rrset.ttl)
-        if rrset.rdtype == TXT and not by_dname:
-            texts += [b"".join(rdata.strings) for rdata in rrset]
-    if not texts and not by_dname:
+    chain = text_chain(message)
+    ttls = [rrset.ttl for rrset in message.answer]
+    if chain.texts is None and chain.dname is None:
         # RFC 2308 section 5; without an SOA a negative answer must not be cached.
         ttls += [min(rrset.ttl, rrset[0].minimum) for rrset in message.authority if rrset.rdtype == SOA] or [
             0
         ]
+    texts = () if chain.texts is None else (b"".join(rdata.strings) for rdata in chain.texts)
     return Capability(capability_of(texts), float(min(ttls)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextlib import suppress
@@ -32,6 +33,8 @@ class Validator:
     strict   False: a network whose resolvers pass no signatures on makes answers unsigned,
              but for names in ANCHORS, instead of bogus
     now      seconds since 1970
+    told     told between which times, seconds since 1970, it must be by what was signed,
+             infinite while nothing is wrong
     """
 
     def __init__(
@@ -42,28 +45,64 @@ class Validator:
         anchors: dnssec.Anchors,
         strict: bool = False,
         now: Callable[[], float] = time.time,
+        told: Callable[[float, float], object] = lambda _earliest_s, _latest_s: None,
     ) -> None:
         self._ask, self._network, self._now, self._strict = ask, network, now, strict
+        self._tell = told
         self._own = anchors
         self._anchors = {**dnssec.parse_anchors(dnssec.ROOT_ANCHORS), **anchors}
         self._cache: dict[Question, tuple[dns.message.Message, float]] = {}
         self._unaware: tuple[Hashable, float] | None = None  # a network, and until when
 
+    def insists_on(self, name: dns.name.Name) -> bool:
+        """Whether nothing is believed of NAME but what is proved: the user has asked for that."""
+        return self._strict or dnssec.anchor_of(name, self._own) is not None
+
     async def is_secure(self, message: dns.message.Message) -> bool:
-        """Whether the answer is signed. Raise BogusError when it should be, and is not or wrongly."""
-        lenient = not self._strict and not self._concerns_own(message)
+        """Whether the answer is signed, also one that says that there is nothing.
+
+        Raise BogusError when it should be, and is not or wrongly.
+        """
+        lenient = not self.insists_on(message.question[0].name)
         if lenient and self._is_unaware():
             return False
         wanted = dnssec.questions(message, self._anchors)
         evidence = await self._collect(wanted)
         try:
-            return dnssec.is_secure(message, self._anchors, evidence, self._now())
+            return self._judge(message, evidence)
         except BogusError:
             for question in wanted:  # who has forged one answer may have forged these
                 self._cache.pop(question, None)
             if lenient and not await self._passes_signatures():
                 return False
             raise
+
+    def _judge(self, message: dns.message.Message, evidence: dnssec.Evidence) -> bool:
+        """As is_secure. What is right but for its time says what is wrong with our clock."""
+        now = self._now()
+        try:
+            secure = dnssec.is_secure(message, self._anchors, evidence, now)
+        except BogusError:
+            window = dnssec.window(message, evidence)
+            if window is None or window[0] <= now <= window[1]:
+                raise
+            at, beyond = (window[0], -1) if now < window[0] else (window[1], 1)
+            # Anybody can put a signature more into an answer: one that is needed must begin, or end, there.
+            if not self._holds(message, evidence, at) or self._holds(message, evidence, at + beyond):
+                raise
+            self._tell(*window)
+            raise BogusError(
+                f"{message.question[0].name}: signed for {_day(window[0])} to {_day(window[1])}, and it is "
+                f"{_day(now)} by this host's clock; is that right? (DNSSEC)"
+            ) from None
+        if secure:
+            self._tell(-math.inf, math.inf)
+        return secure
+
+    def _holds(self, message: dns.message.Message, evidence: dnssec.Evidence, at: float) -> bool:
+        with suppress(BogusError):
+            return dnssec.is_secure(message, self._anchors, evidence, at)
+        return False
 
     async def prepare(self) -> None:
         """Find out in good time whether this network passes signatures on, and have the root's keys."""
@@ -76,9 +115,6 @@ class Validator:
         if not signed:
             self._cache.pop(ROOT_KEYS, None)
             self._unaware = self._network(), trio.current_time() + UNAWARE_S
-
-    def _concerns_own(self, message: dns.message.Message) -> bool:
-        return any(dnssec.anchor_of(rrset.name, self._own) is not None for rrset in message.answer)
 
     def _is_unaware(self) -> bool:
         return (
@@ -120,6 +156,10 @@ class Validator:
             del self._cache[next(iter(self._cache))]
         self._cache[question] = answer, trio.current_time() + _ttl_s(answer)
         return answer
+
+
+def _day(unix_s: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(unix_s))
 
 
 def _ttl_s(answer: dns.message.Message) -> float:
