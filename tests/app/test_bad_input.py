@@ -245,7 +245,14 @@ def test_a_refused_start_after_a_crash_puts_the_names_back_and_down_the_rest(one
     assert left["resolv.conf"] != before["resolv.conf"]
     assert "unreachable 240.0.0.0/4" in str(left["routes"])
     with ExitStack() as held:
-        bound(socket.SOCK_DGRAM, "0.0.0.0", 5847)(one, held)
+
+        def taken() -> bool:
+            with contextlib.suppress(OSError):
+                bound(socket.SOCK_DGRAM, "0.0.0.0", 5847)(one, held)
+                return True
+            return False
+
+        wait_until(taken, "the port: what was killed has it for a moment after its end")
         assert one.vipnet("up").status == FAILED
         assert {**one.traces(), "routes": before["routes"]} == before
     assert one.vipnet("down").status == 0

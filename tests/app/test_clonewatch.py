@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 import trio
+from tests.app.test_publishing import FakePublisher
 from trio.testing import MockClock
 
 from vipnet.app.clonewatch import AGAIN_S, CloneWatch
+from vipnet.app.publishing import PublishLoop
 from vipnet.core.outputs import LookupResult
+from vipnet.names.desired import Desired
 from vipnet.types import Fqdn
 
 OURS, THEIRS = "192.0.2.1", "192.0.2.2"
@@ -18,8 +21,9 @@ class Pauses:
         self.paused = False
         self.address: str | None = OURS
 
-    def pause(self, why: str) -> None:
+    def pause(self, why: str, *, lost: bool = False) -> None:
         assert "key rotate" in why
+        assert lost
         self.paused = True
 
     def resume(self) -> None:
@@ -53,6 +57,35 @@ def test_publishing_stops_only_when_dns_shows_another_machine(in_dns: tuple[str,
             assert pauses.paused is stops
             await trio.sleep(until)
             assert not pauses.paused
+            nursery.cancel_scope.cancel()
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def test_the_name_leads_here_again_when_the_other_machine_is_gone() -> None:
+    publisher = FakePublisher()
+    loop = PublishLoop(publisher, lambda addresses: Desired(Fqdn("a.example"), addresses))
+
+    async def ask() -> LookupResult:
+        return LookupResult(Fqdn("a.example"), (THEIRS,))
+
+    async def main() -> None:
+        watch = CloneWatch(loop, ask=ask, cloned=lambda: trio.current_time() - began < 100)
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch.run)
+            nursery.start_soon(loop.run)
+            loop.want((OURS,))
+            await trio.sleep(1)
+            assert loop.state == "ok"
+            watch.handle_notice()
+            await trio.sleep(1)
+            assert loop.state == "waiting"
+            assert "key rotate" in loop.status()["error"]
+            await trio.sleep(90)
+            assert publisher.done == [(OURS,)]
+            await trio.sleep(2 * AGAIN_S)
+            assert (loop.state, publisher.done) == ("ok", [(OURS,), (OURS,)])
             nursery.cancel_scope.cancel()
 
     trio.run(main, clock=MockClock(autojump_threshold=0))

@@ -2,7 +2,8 @@
 
 Partners say so, and one of them may lie: that alone shows in `status` and the log, no more.
 When DNS has an address for the name that this host did not put there, the other machine
-updates it as well. Then publishing stops here, or the name would flap between the two.
+updates it as well. Then publishing stops here, or the name would flap between the two; when the
+other one is gone, DNS gets this one's address again.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 class Publishing(Protocol):
     """What is needed of PublishLoop."""
 
-    def pause(self, why: str) -> None: ...
+    def pause(self, why: str, *, lost: bool = False) -> None: ...
 
     def resume(self) -> None: ...
 
@@ -64,7 +65,7 @@ class CloneWatch:
                 continue
             log.warning("publish.stopped", extra={"why": WHY})
             while self._cloned():
-                self._publishing.pause(WHY)
+                self._publishing.pause(WHY, lost=True)
                 await trio.sleep(AGAIN_S)
             self._publishing.resume()
 

@@ -147,9 +147,15 @@ class PublishLoop:
             self._state = "pending"
         self._changed.set()
 
-    def pause(self, why: str) -> None:
-        """Nothing is sent until `resume`: whatever would answer, it is not the provider."""
+    def pause(self, why: str, *, lost: bool = False) -> None:
+        """Nothing is sent until `resume`: whatever would answer, it is not the provider.
+
+        lost  DNS does not have our addresses any more, though the provider has confirmed them
+        """
         self._paused = why
+        if lost:
+            self._confirmed = None
+            self._state = "pending" if self._state == "ok" else self._state
         self._changed.set()
 
     def resume(self) -> None:
