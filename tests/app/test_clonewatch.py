@@ -80,7 +80,7 @@ def test_the_name_leads_here_again_when_the_other_machine_is_gone() -> None:
             assert loop.state == "ok"
             watch.handle_notice()
             await trio.sleep(1)
-            assert loop.state == "waiting"
+            assert loop.status()["state"] == "waiting"
             assert "key rotate" in loop.status()["error"]
             await trio.sleep(90)
             assert publisher.done == [(OURS,)]
