@@ -147,3 +147,25 @@ def test_an_update_that_the_host_has_moved_on_from_is_not_the_move_s() -> None:
         assert (len(world.publisher.done), world.told) == (2, 1)
 
     run(world, main)
+
+
+def test_another_provider_or_another_address_is_published_and_seen_by_the_world_anew() -> None:
+    world, other = World("interface"), FakePublisher()
+
+    async def main(records: OwnRecords) -> None:
+        records.handle_network([PRIVATE])
+        world.says = LookupResult(A, (PRIVATE,), key=KEY)
+        await trio.sleep(10)
+        assert records.in_dns
+        asked = world.asked
+        records.use(Publish(address=(AddressSource(NAT),)), other)
+        assert not records.in_dns
+        await trio.sleep(10)
+        assert (world.publisher.done, other.done) == ([(PRIVATE,)], [(NAT,)])
+        assert not records.in_dns, "the zone still says what it said"
+        world.says = LookupResult(A, (NAT,), key=KEY)
+        await trio.sleep(10)
+        assert records.in_dns
+        assert world.asked > asked
+
+    run(world, main)

@@ -370,3 +370,61 @@ def test_a_pause_ends_the_update_under_way_and_spoils_nothing_that_is_done() -> 
         assert publisher.done == [HOME, WORK]
 
     run(publisher, main)
+
+
+# --- another provider
+
+
+def test_another_provider_gets_what_is_wanted_and_what_the_old_one_says_counts_no_more() -> None:
+    old, new = FakePublisher(takes_s=5), FakePublisher()
+
+    async def main(loop: PublishLoop) -> None:
+        loop.want(HOME)
+        await trio.sleep(1)
+        assert len(old.begun) == 1
+        loop.use(new, None)
+        await trio.sleep(1)
+        assert (old.done, new.done) == ([], [HOME]), "the update under way was ended"
+        assert (loop.state, loop.status()["provider"]) == ("ok", "fake")
+        await trio.sleep(10)
+        assert (old.done, len(new.begun)) == ([], 1)
+        loop.use(None, None)
+        loop.want(TRAIN)
+        await trio.sleep(10)
+        assert (loop.state, new.done) == ("off", [HOME])
+        loop.use(new, None)
+        loop.want(TRAIN)
+        await trio.sleep(1)
+        assert new.done == [HOME, TRAIN]
+
+    assert run(old, main) == [HOME, TRAIN]
+
+
+def test_a_refusal_of_the_old_provider_is_forgotten() -> None:
+    old, new = FakePublisher(PublishError("no such user", permanent=True)), FakePublisher()
+
+    async def main(loop: PublishLoop) -> None:
+        loop.want(HOME)
+        await trio.sleep(1)
+        assert loop.state == "refused"
+        loop.use(new, None)
+        await trio.sleep(1)
+        assert (loop.state, loop.status()["error"]) == ("ok", None)
+
+    run(old, main)
+
+
+def test_a_provider_that_was_asked_a_moment_ago_is_left_alone_for_its_time() -> None:
+    """It may be the same one, with another password."""
+    old, new = FakePublisher(interval_s=60), FakePublisher(interval_s=60)
+
+    async def main(loop: PublishLoop) -> None:
+        loop.want(HOME)
+        await trio.sleep(1)
+        loop.use(new, None)
+        await trio.sleep(50)
+        assert (loop.state, new.begun) == ("waiting", [])
+        await trio.sleep(10)
+        assert (loop.state, new.done) == ("ok", [HOME])
+
+    run(old, main)

@@ -50,6 +50,8 @@ def test_the_unit_is_understood_by_systemd(tmp_path: Path) -> None:
     )
     assert (made.returncode, made.stderr) == (0, "")
     assert f"ConditionPathExists={DEFAULT_PATH}\n" in text
+    # It waits for the answer, and fails when the configuration is refused: `kill -HUP` would not.
+    assert f"ExecReload={sys.executable} reload\n" in text
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def make_node(config: Config, private_key: bytes, listed: tuple[ListedPeer, ...]
         private_key,
         policy=structs.replace(config.mobility.policy(), nat_keepalive_s=config.transport.nat_keepalive_s),
         space=space,
-        accept=AcceptPolicy(config.accept.from_, config.accept.xx, config.accept.callback),
+        accept=accept_policy(config),
         random_bytes=os.urandom,
         unix_us=lambda: time.time_ns() // 1000,
         clock=stored.clock,
@@ -45,6 +45,11 @@ def make_node(config: Config, private_key: bytes, listed: tuple[ListedPeer, ...]
     if own != stored.own_token:
         store.apply([StoreOwnToken(own)])
     return node
+
+
+def accept_policy(config: Config) -> AcceptPolicy:
+    """`[accept]`, as the core wants it."""
+    return AcceptPolicy(config.accept.from_, config.accept.xx, config.accept.callback)
 
 
 def listed_peers(config: Config) -> Iterator[ListedPeer]:

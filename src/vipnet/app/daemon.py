@@ -21,13 +21,14 @@ import os
 import signal
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network, ip_address
+from pathlib import Path
 from typing import Final
 
 import trio
 from msgspec import structs
 
-from vipnet.app import publishers
-from vipnet.app.assembly import listed_peers, make_node, trust_anchors
+from vipnet.app import reloading
+from vipnet.app.assembly import make_node
 from vipnet.app.clock import Clock
 from vipnet.app.clonewatch import CloneWatch
 from vipnet.app.config import Config, PeerConfig
@@ -39,6 +40,7 @@ from vipnet.app.nameservice import NameService
 from vipnet.app.operations import Operations
 from vipnet.app.ownrecords import OwnRecords
 from vipnet.app.portal import PortalWatch
+from vipnet.app.reloading import Fresh, Reloading, changed_peers
 from vipnet.app.resolving import Resolving
 from vipnet.app.texts import is_address
 from vipnet.core.outputs import LookupResult
@@ -46,6 +48,7 @@ from vipnet.errors import HostError, LookupFailedError
 from vipnet.names.desired import Desired
 from vipnet.names.records import CapabilityRecord
 from vipnet.policy import TUN_MTU_MAX, TUN_OVERHEAD
+from vipnet.publish import Publisher
 from vipnet.system import netwatch, routes
 from vipnet.system.lookup import Lookup
 from vipnet.system.resolver import Resolver
@@ -61,21 +64,24 @@ _FAREWELL_S: Final = 0.05  # for the answer to `down` to leave
 log = logging.getLogger(__name__)
 
 
-async def run_daemon(config: Config) -> None:
-    """Run until SIGTERM, SIGINT or `down`. Raise VipnetError when a part cannot start or fails."""
+async def run_daemon(config: Config, path: Path) -> None:
+    """Run until SIGTERM, SIGINT or `down`. Raise VipnetError when a part cannot start or fails.
+
+    path  the file that CONFIG is from, to be read again on SIGHUP or `reload`
+    """
     with contextlib.ExitStack() as held:
-        await Daemon(config, held).run()
+        await Daemon(config, path, held).run()
 
 
 class Daemon:
     """Everything is taken in the constructor: what cannot be had is an error before anything runs."""
 
-    def __init__(self, config: Config, held: contextlib.ExitStack) -> None:
+    def __init__(self, config: Config, path: Path, held: contextlib.ExitStack) -> None:
         self.config = config
         private_key = load_key(config.key_file)
         self.clock = Clock()
-        make_publisher = publishers.prepare(config, self.clock.tell)
-        listed = tuple(listed_peers(config))
+        fresh = reloading.read(config, self.clock.tell)
+        self._reloading = Reloading(path, fresh, self._take_over, self.clock.tell)
         blocked = routes.overlapping_route(config.tun.subnet, {config.tun.interface})
         if blocked is not None:
             raise HostError(
@@ -97,15 +103,14 @@ class Daemon:
         tun = TunDevice(config.tun.interface, config.tun.first_mtu, offloads=config.tun.offloads)
         self._tun = held.enter_context(contextlib.closing(tun))
 
-        self.node = make_node(config, private_key, listed, self._store)
+        self.node = make_node(config, private_key, fresh.listed, self._store)
         own = self.own_token()
         routes.configure_tun(tun.name, own, config.tun.subnet, config.tun.first_mtu)
-        upstreams = config.dns.upstreams
         self.lookup = Lookup(
-            lambda: upstreams or [Locator(host, 53) for host in self.hook.upstreams()],
+            lambda: self.config.dns.upstreams or [Locator(host, 53) for host in self.hook.upstreams()],
             own=config.dns.listen,
             dnssec=config.dns.dnssec,
-            anchors=trust_anchors(config),
+            anchors=fresh.anchors,
             told_time=self.clock.tell_window,
         )
         self.engine = Engine(
@@ -146,7 +151,7 @@ class Daemon:
         ask_zone = partial(self.lookup.lookup, config.name, authoritative=True)
         self.records = OwnRecords(
             config.publish,
-            make_publisher(self.lookup) if make_publisher is not None else None,
+            self._publisher(fresh),
             self._desired,
             ask=ask_zone,
             key=lambda: self.node.host.public_key,
@@ -162,8 +167,13 @@ class Daemon:
         self._resolver_up = self._was_ready = False
         self._dns_ms: dict[int, float] = {}
         self._nursery: trio.Nursery | None = None
+        self._watching = trio.CancelScope()
+        self._operations: Operations | None = None
 
     # --- parts
+
+    def _publisher(self, fresh: Fresh) -> Publisher | None:
+        return None if fresh.make_publisher is None else fresh.make_publisher(self.lookup)
 
     def _desired(self, addresses: tuple[str, ...]) -> Desired:
         record = CapabilityRecord(self.node.host.public_key, self.config.transport.port)
@@ -175,7 +185,7 @@ class Daemon:
         supervisor = Supervisor(os.environ)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            nursery.start_soon(self._stop_on_signal, nursery.cancel_scope)
+            nursery.start_soon(self._serve_signals, nursery.cancel_scope)
             await nursery.start(self.engine.run)
             try:
                 await self._start_parts(nursery)
@@ -191,15 +201,14 @@ class Daemon:
         await self.hook.take()
         nursery.start_soon(self.hook.watch)
         updates, news = trio.open_memory_channel[netwatch.Underlay](16)
-        ignore = frozenset({self.config.tun.interface})
-        await nursery.start(netwatch.watch, updates, ignore, self.config.transport.interfaces)
+        await nursery.start(self._watch_network, updates)
         nursery.start_soon(self._follow_network, news)
         nursery.start_soon(self.records.run)
         nursery.start_soon(self._clones.run)
         nursery.start_soon(self.portal.run)
         for peer in self.config.peers:
             nursery.start_soon(self._look_up_listed, peer)
-        operations = Operations(
+        self._operations = operations = Operations(
             self.config,
             engine=self.engine,
             names=self.names,
@@ -211,11 +220,26 @@ class Daemon:
             state=lambda: self.state,
             offloads=self._offloads,
             dns_ms=self._dns_ms,
+            reload=self._reloading.reload,
             stop=self._stop,
         )
         path = self.config.run_dir / SOCKET_NAME
         await nursery.start(serve_control, path, operations.handlers, operations.feeds)
         self._started = True
+
+    async def _watch_network(
+        self,
+        updates: trio.MemorySendChannel[netwatch.Underlay],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Watch; anew, with the interfaces that count by then, when the scope is cancelled."""
+        ignore = frozenset({self.config.tun.interface})
+        while True:
+            with trio.CancelScope() as self._watching:
+                interfaces = self.config.transport.interfaces
+                await netwatch.watch(updates.clone(), ignore, interfaces, task_status=task_status)
+            task_status = trio.TASK_STATUS_IGNORED
 
     def _widen_tun(self, underlay: netwatch.Underlay) -> None:
         """Let tun0 make as large packets as our widest network carries; never smaller ones again.
@@ -254,12 +278,36 @@ class Daemon:
             addresses = await self.lookup.addresses(parse_name(peer.address.host))
             self.engine.tell(LookupResult(peer.name, addresses, port=peer.address.port))
 
-    async def _stop_on_signal(self, scope: trio.CancelScope) -> None:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async for _ in signals:
+    async def _serve_signals(self, scope: trio.CancelScope) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            async for number in signals:
+                if number == signal.SIGHUP:
+                    self._reloading.reload_by_signal()
+                    continue
                 self._stopping = True
                 scope.cancel()
                 return
+
+    def _take_over(self, before: Fresh, fresh: Fresh) -> None:
+        """Another configuration is in force: sessions go on, and whatever has changed is changed."""
+        old, self.config = before.config, fresh.config
+        self.engine.reconfigure(fresh.accept, fresh.listed)
+        self.names.kinds.use(self.config.dns)
+        self.lookup.validate(self.config.dns.dnssec, fresh.anchors)
+        self.hook.use(self.config)
+        if self._operations is not None:
+            self._operations.use(self.config)
+        if before.publish_stamp != fresh.publish_stamp:
+            self.records.use(self.config.publish, self._publisher(fresh))
+        if old.transport.interfaces != self.config.transport.interfaces:
+            self._watching.cancel()
+        if self._nursery is not None:
+            self._nursery.start_soon(self.hook.handle_network)
+            self._nursery.start_soon(self.lookup.prepare)
+            changed = changed_peers(old.peers, self.config.peers)
+            for peer in self.config.peers:
+                if peer.name in changed:
+                    self._nursery.start_soon(self._look_up_listed, peer)
 
     def _is_cloned(self) -> bool:
         return self.node.host.is_cloned(now())

@@ -35,6 +35,7 @@ from vipnet.core.outputs import (
     Transmit,
     UseLocalToken,
 )
+from vipnet.core.trust import AcceptPolicy, ListedPeer
 from vipnet.errors import LookupFailedError, PeerError, UnreachableError
 from vipnet.system.lookup import Lookup
 from vipnet.system.netwatch import Underlay
@@ -224,6 +225,10 @@ class Engine:
     def accept_key(self, name: Fqdn, key: PublicKey) -> None:
         """NAME, a peer, has KEY by now, a person says."""
         self.emit(self.node.accept_key(name, key, self._now()))
+
+    def reconfigure(self, accept: AcceptPolicy, listed: Sequence[ListedPeer]) -> None:
+        """The configuration says otherwise who may speak to us, and who is known by hand."""
+        self.emit(self.node.reconfigure(accept, listed, self._now()))
 
     def rotate(
         self, private_key: bytes, save: Callable[[bytes], object], *, forget_old: bool = False

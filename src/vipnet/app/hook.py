@@ -46,6 +46,10 @@ class Hook:
         self.note: str | None = None
         self._rewritten_at: deque[float] = deque(maxlen=FIGHT_MAX)
 
+    def use(self, config: Config) -> None:
+        """What is routed to us changes with the next `handle_network`; how, only with a restart."""
+        self._config = config
+
     def upstreams(self) -> tuple[str, ...]:
         """The name servers that the system had, or has by now; never ourselves.
 

@@ -91,13 +91,14 @@ def _read_pid(lock: int) -> int | None:
 # --- start
 
 
-def run(config: Config) -> None:
+def run(config_path: Path) -> None:
     """Be the daemon until it is told to stop; raise what stops it."""
+    config = load_config(config_path)
     with run_lock(config.run_dir):
         from vipnet.app.daemon import run_daemon
 
         configure_logging()
-        trio.run(run_daemon, config)
+        trio.run(run_daemon, config, config_path.absolute())
 
 
 def start(config_path: Path, *, within_s: float = READY_S) -> bool:

@@ -45,6 +45,11 @@ class NameKinds:
         # Names that count as legacy until then (trio's clock), and whether DNS has said so.
         self._legacy: dict[Fqdn, tuple[float, bool]] = {}
 
+    def use(self, dns: Dns) -> None:
+        """The user's patterns are others from now on."""
+        self._dns = dns
+        self.forget_legacy()
+
     def certainly_vip(self, name: Fqdn) -> bool:
         """True when no answer from DNS can make NAME a legacy name (no downgrade)."""
         if name == self._own_name:

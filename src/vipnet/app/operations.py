@@ -33,6 +33,7 @@ class Operations:
     state     of the daemon, as in `status`
     offloads  what the kernel does for tun0, for sending and for receiving
     dns_ms    by move: how long until DNS had the new address
+    reload    takes over a changed configuration
     stop      ends the daemon, after the answer has left
     """
 
@@ -50,13 +51,20 @@ class Operations:
         state: Callable[[], str],
         offloads: Callable[[], dict[str, bool]],
         dns_ms: Mapping[int, float],
+        reload: Callable[[], dict[str, Any]],
         stop: Callable[[], None],
     ) -> None:
+        self._reload_config = reload
         self._config, self._engine, self._names, self._resolving = config, engine, names, resolving
         self._resolver, self._publishing, self._hook = resolver, publishing, hook
         self._state, self._offloads, self._dns_ms, self._stop = state, offloads, dns_ms, stop
         self._capturing = Capturing(config, engine)
         self._trust = TrustOperations(config, engine=engine, lookup=lookup, publishing=publishing)
+
+    def use(self, config: Config) -> None:
+        """The configuration has changed."""
+        self._config = config
+        self._trust.use(config)
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
@@ -67,6 +75,7 @@ class Operations:
             "resolve": self._resolve,
             "ping": self._ping,
             **self._trust.handlers,
+            "reload": self._reload,
             "down": self._down,
         }
 
@@ -128,6 +137,9 @@ class Operations:
             "rtt_ms": None if trace.rtt_s is None else trace.rtt_s * 1000,
             "problem": trace.problem,
         }
+
+    async def _reload(self, _params: dict[str, Any]) -> object:
+        return self._reload_config()
 
     async def _down(self, params: dict[str, Any]) -> object:
         if params.get("unpublish"):

@@ -43,8 +43,7 @@ class OwnRecords:
         published: Callable[[], object],
         failed: Callable[[], None],
     ) -> None:
-        self._echoes = publisher is not None and publisher.echoes
-        self._own = OwnAddresses((OBSERVED,) if self._echoes else config.address)
+        self._own = self._addresses(config, publisher)
         self._ask, self._key, self._tell = ask, key, published
         self._there: tuple[str, ...] = ()  # what DNS has
         self._confirmed = trio.Event()
@@ -57,12 +56,27 @@ class OwnRecords:
             failed=failed,
         )
 
+    def use(self, config: Publish, publisher: Publisher | None) -> None:
+        """Publish otherwise from now on."""
+        present = self._own.present
+        self._own = self._addresses(config, publisher)
+        self._own.handle_network(present)
+        self.in_dns = False
+        self.loop.use(publisher, config.min_interval_s)
+        self._publish()
+
+    def _addresses(self, config: Publish, publisher: Publisher | None) -> OwnAddresses:
+        self._echoes = publisher is not None and publisher.echoes
+        return OwnAddresses((OBSERVED,) if self._echoes else config.address)
+
     async def run(self) -> None:
         """Publish until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.loop.run)
-            await self._confirmed.wait()
-            nursery.start_soon(self._check)
+            while True:
+                await self._confirmed.wait()
+                self._confirmed = trio.Event()
+                await self._check()
 
     def handle_network(self, hosts: Sequence[str]) -> None:
         """The host has these addresses now, best first."""

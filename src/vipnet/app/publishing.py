@@ -137,6 +137,18 @@ class PublishLoop:
             self._state = "pending"
         self._changed.set()
 
+    def use(self, publisher: Publisher | None, interval_s: float | None) -> None:
+        """Publish by PUBLISHER from now on, what is wanted already too; never blocks.
+
+        An update that is under way counts for nothing. The provider's time is kept: it may be the same.
+        """
+        self._publisher, self._interval_s = publisher, interval_s
+        self._confirmed = self._error = None
+        self._retry_at, self._failures = -math.inf, 0
+        self._wants += 1
+        self._state = "off" if publisher is None else "pending"
+        self._changed.set()
+
     def renew(self) -> None:
         """The capability record has changed, though the addresses have not; never blocks."""
         if not self.writes_record:
@@ -210,6 +222,8 @@ class PublishLoop:
             except PublishError as error:
                 outcome = error
             nursery.cancel_scope.cancel()
+        if publisher is not self._publisher:
+            return  # another one has its place by now
         if isinstance(outcome, PublishError):
             if outcome.unsent:
                 self._not_before = not_before

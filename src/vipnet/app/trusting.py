@@ -32,6 +32,10 @@ class TrustOperations:
         self._config, self._engine, self._lookup = config, engine, lookup
         self._publishing = publishing
 
+    def use(self, config: Config) -> None:
+        """The configuration has changed."""
+        self._config = config
+
     @property
     def handlers(self) -> Mapping[str, Handler]:
         return {

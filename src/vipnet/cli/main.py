@@ -45,6 +45,7 @@ SECTIONS: Final[dict[str, tuple[Entry, ...]]] = {
     ),
     "More": (
         Entry("run", "vipnet.cli.run", "Run in the foreground (systemd, containers)."),
+        Entry("reload", "vipnet.cli.run", "Take over a changed configuration."),
         Entry("trust", "vipnet.cli.trust", "Whose keys are known; forget a peer."),
         Entry("key", "vipnet.cli.key", "Show this host's public key."),
         Entry("capture", "vipnet.cli.capture", "Write packets, unsealed, for Wireshark."),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
-from vipnet.cli.options import config_option
+from vipnet.cli.options import config_option, json_option
 
 
 @click.command(epilog="Example: vipnet run --config /etc/vipnet/config.toml")
@@ -15,12 +16,37 @@ def run(config_path: Path) -> None:
     """Run in the foreground until SIGTERM or Ctrl-C.
 
     For systemd and containers; the log goes to standard error. Without network, DNS
-    or the right time it stays and tries again.
+    or the right time it stays and tries again. SIGHUP is `vipnet reload`.
     """
     from vipnet.app import launch
-    from vipnet.app.config import load_config
 
-    launch.run(load_config(config_path))
+    launch.run(config_path)
+
+
+@click.command("reload", epilog="Example: sudo vipnet reload")
+@json_option
+@config_option
+def reload(config_path: Path, as_json: bool) -> None:
+    """Take over a changed configuration; connections go on.
+
+    What takes effect is said, and what does not before a restart. A configuration with a mistake
+    is refused, and the old one stays in force: exit status 2.
+    """
+    from vipnet.app.config import load_config
+    from vipnet.app.control import ask_daemon
+    from vipnet.errors import ConfigError
+
+    try:
+        reply = ask_daemon(load_config(config_path).run_dir, "reload")
+    except ConfigError as error:
+        raise ConfigError(f"{error}; nothing has changed") from None
+    if as_json:
+        click.echo(json.dumps(reply))
+        return
+    click.echo(f"taken over: {', '.join(reply['taken'])}" if reply["taken"] else "nothing to take over")
+    if reply["restart"]:
+        wants = ", ".join(reply["restart"])
+        click.echo(f"not before a restart (`vipnet down`, `vipnet up`): {wants}", err=True)
 
 
 @click.command(epilog="Example: sudo vipnet up && ssh b.example.org")

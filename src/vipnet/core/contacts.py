@@ -57,6 +57,14 @@ class Contacts:
                 known.mapping.add_looked_up(listed.locators)
         return outputs
 
+    def relist(self, listed: Iterable[ListedPeer]) -> list[ListedPeer]:
+        """LISTED are written down from now on; return those that are new, or other than before.
+
+        Who is listed no more stays known, as after a restart: `vipnet trust remove` forgets a peer.
+        """
+        before, self._listed = self._listed, {peer.name: peer for peer in listed}
+        return [peer for peer in self._listed.values() if before.get(peer.name) != peer]
+
     def _pin(self, known: Peer | None, listed: ListedPeer, key: PublicKey) -> list[Output]:
         if known is not None and known.key == key:
             return [] if known.known.trust == "pinned" else [known.remember(trust="pinned")]

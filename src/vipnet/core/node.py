@@ -41,7 +41,7 @@ from vipnet.core.peer import Peer
 from vipnet.core.ratelimit import PerSecond
 from vipnet.core.responder import Responder
 from vipnet.core.schedule import Schedule
-from vipnet.core.trust import ListedPeer
+from vipnet.core.trust import AcceptPolicy, ListedPeer
 from vipnet.errors import PeerError, ProtocolError
 from vipnet.policy import LOCATORS_MAX
 from vipnet.types import Fqdn, Instant, Locator, PublicKey
@@ -313,6 +313,20 @@ class Node:
             return [peer.known]
         self.peers[name].mapping.add_looked_up(locators)
         return self.accept_key(name, key, now)
+
+    def reconfigure(self, accept: AcceptPolicy, listed: Iterable[ListedPeer], now: Instant) -> list[Output]:
+        """Others may speak to us, and others are written down by hand, from now on; sessions go on."""
+        self.host.accept = accept
+        changed = self.contacts.relist(listed)
+        for name, peer in self.peers.items():
+            peer.psk = self.contacts.psk(name)
+        outputs: list[Output] = []
+        for entry in changed:
+            if entry.key is not None:
+                outputs += self.pin(entry.name, entry.key, entry.locators, now)
+            elif entry.name in self.peers:
+                self.peers[entry.name].mapping.add_looked_up(entry.locators)
+        return outputs
 
     def accept_key(self, name: Fqdn, key: PublicKey, now: Instant) -> list[Output]:
         """Somebody says that NAME, which is known, has KEY."""

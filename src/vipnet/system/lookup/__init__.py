@@ -96,11 +96,16 @@ class Lookup:
         self._authority = Authority(self._resolve, own, authority_port)
         self._lookups: SharedCalls[LookupResult] = SharedCalls()
         self._validator: Validator | None = None
+        self.validate(dnssec, anchors or {})
+
+    def validate(self, dnssec: Literal["allow-downgrade", "yes", "no"], anchors: Anchors) -> None:
+        """Validate so from now on; what was found valid before has to be found so again."""
+        self._validator = None
         if dnssec != "no":
             self._validator = Validator(
                 partial(self._resolve, signed=True),
                 lambda: frozenset(self._usable()),
-                anchors=anchors or {},
+                anchors=anchors,
                 strict=dnssec == "yes",
                 now=now,
                 told=told_time,
