@@ -68,6 +68,10 @@ class Commands(click.Group):
         command: click.Command = getattr(importlib.import_module(entry.module), entry.name)
         return command
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands alone: with the two options everybody knows it would be more than a screen."""
+        self.format_commands(ctx, formatter)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         there = set(self.list_commands(ctx))
         for title, entries in SECTIONS.items():
@@ -81,7 +85,7 @@ class Commands(click.Group):
     cls=Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
-    epilog="`vipnet COMMAND --help` says more, with an example.",
+    epilog="`vipnet COMMAND --help` says more, with an example. Also: `--version`.",
 )
 @click.version_option(__version__, message="vipnet %(version)s")
 @click.pass_context
