@@ -89,7 +89,7 @@ class Lookup:
         now: Callable[[], float] = time.time,
         told_time: Callable[[float, float], object] = lambda _earliest_s, _latest_s: None,
     ) -> None:
-        self._upstreams = upstreams
+        self._upstreams, self._now, self._told_time = upstreams, now, told_time
         self._own = own
         self._last_good: Locator | None = None
         self._case_folders: set[Locator] = set()
@@ -107,8 +107,8 @@ class Lookup:
                 lambda: frozenset(self._usable()),
                 anchors=anchors,
                 strict=dnssec == "yes",
-                now=now,
-                told=told_time,
+                now=self._now,
+                told=self._told_time,
             )
 
     @property
