@@ -1,6 +1,7 @@
 """The configuration file: its keys, their defaults, and the rules between them.
 
-Whoever adds a key adds a field here ([publish]: in publishconfig.py) and a line to examples/config.toml.
+Whoever adds a key adds a field here ([publish]: in publishconfig.py), says in the docstring what it is
+for, and a line to examples/config.toml. The documentation's page is made from these docstrings.
 """
 
 from __future__ import annotations
@@ -52,8 +53,12 @@ TunMtu = Literal["auto"] | Annotated[int, Meta(ge=576, le=9000)]  # bytes; below
 class Tun(Section, frozen=True):
     """The virtual interface, and the addresses that stand for names.
 
+    interface  its name
+    subnet     where tokens come from, /4 to /30; hosts that are to meet need subnets that overlap
+    exclude    parts of the subnet that are never used as tokens
     mtu        bytes of a packet inside; auto: what fits into 1,500, more where an interface has jumbo frames
-    offloads  let the kernel leave checksums and segments to us, where it can
+    offloads   let the kernel leave checksums and segments to us, where it can; false is slower, for
+               kernels whose checksums or segments come out wrong
     """
 
     interface: InterfaceName = InterfaceName("tun0")
@@ -79,8 +84,14 @@ class Tun(Section, frozen=True):
 class Transport(Section, frozen=True):
     """The UDP side.
 
-    nat_keepalive_s  seconds between keepalives to active partners, 0: none
-    offloads         let the kernel cut and join datagrams, where it can
+    port             of all that is sent and received; the firewall has to let it through
+    interfaces       whose addresses partners are told; empty: all that lead to other hosts, but no
+                     tunnels and no bridges of containers
+    nat_keepalive_s  seconds between keepalives to active partners, which hold a NAT's mapping open;
+                     0: none; 25 is right for most home routers
+    dscp             DiffServ codepoint of what is sent (RFC 2474)
+    offloads         let the kernel cut and join datagrams, where it can; false is slower, for network
+                     drivers that spoil such datagrams
     """
 
     port: Port = DEFAULT_PORT
@@ -91,7 +102,13 @@ class Transport(Section, frozen=True):
 
 
 class Mobility(Section, frozen=True):
-    """How moves are made known (section 3.2 of the paper)."""
+    """How moves are made known (section 3.2 of the paper).
+
+    profile          paper: fixed hint time-out, look-up before sending, nothing kept for a replay
+    lease_s          seconds for which a partner's address is believed after the last packet (T of the paper)
+    hint_timeout_ms  at most so long is an unanswered hint waited for before DNS is asked
+    hints            false: tell nobody of a move, let partners find out by DNS; for experiments
+    """
 
     profile: Literal["default", "paper"] = "default"
     lease_s: Annotated[float, Meta(gt=0, le=60)] = 60.0  # below OLD_KEY_S: a lease is renewed by a key
@@ -116,12 +133,15 @@ class Mobility(Section, frozen=True):
 class Dns(Section, frozen=True):
     """The local resolver.
 
-    vip_names  names that are looked up as VIP names at all
-    bypass     names that are always answered as they are in DNS
-    require    names that are never answered with their real address
-    upstreams  resolvers to ask; empty: those of the original /etc/resolv.conf
-    dnssec     whether keys from DNS are validated; allow-downgrade: where the network lets us
-    trust_anchors  DS or DNSKEY records of zones that are trusted, besides the root's own
+    listen         where it listens; another port than 53 only with hook = "none"
+    hook           how programs come to ask it: by systemd-resolved, resolvconf or /etc/resolv.conf;
+                   auto: whichever keeps that file; none: you see to it
+    vip_names      names that may belong to vipnet hosts; others are passed on as they are
+    bypass         names that are always answered as they are in DNS
+    require        names that are never answered with their real address, whatever DNS says
+    upstreams      resolvers to ask; empty: those of the original /etc/resolv.conf
+    dnssec         whether keys from DNS are validated; allow-downgrade: where the network lets us
+    trust_anchors  a file with DS or DNSKEY records of zones that are trusted, besides the root's own
     """
 
     listen: Locator = Locator("127.0.0.47", DNS_PORT)
@@ -147,7 +167,7 @@ class Dns(Section, frozen=True):
 class Accept(Section, frozen=True):
     """Who may open a session to this host.
 
-    from_     names allowed to; names contacted first are always allowed
+    from      names allowed to; names contacted first are always allowed
     xx        answer hosts that do not know our key (Noise XX)
     callback  where DNS has an address and no key, believe the key that is found there
     """
@@ -158,9 +178,10 @@ class Accept(Section, frozen=True):
 
 
 class PeerConfig(Section, frozen=True):
-    """A peer known by hand.
+    """A peer known by hand; any number of these tables.
 
-    key       None: the first one it shows is kept
+    name      its DNS name
+    key       from `vipnet key show` there; absent: the first one it shows is kept
     address   where to try besides what DNS says
     psk_file  a pre-shared key, mixed into the handshake
     """
@@ -172,7 +193,13 @@ class PeerConfig(Section, frozen=True):
 
 
 class Config(Section, frozen=True):
-    """All of the configuration file; only `name` has no default."""
+    """All of the configuration file; only `name` has no default.
+
+    name       this host's name, in a DNS zone that you can update
+    key_file   the private key, mode 0600; `vipnet init` makes it
+    state_dir  what survives a restart: bindings of names to tokens, and what is known of peers
+    run_dir    the control socket and the log
+    """
 
     name: Fqdn
     key_file: Path = Path("/etc/vipnet/key")

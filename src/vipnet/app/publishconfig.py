@@ -33,15 +33,23 @@ _KNOWN_BY: Final = {
 class Publish(Section, frozen=True):
     """How this host's addresses get into DNS.
 
-    address       what is published, in order of preference: of each family the first there is
-    server, zone  None: found by the SOA record of `name`, or by the provider
-    key_name      None: the host's name
-    service       of dyndns2: one whose address is known; else `url`
-    url           where the provider's interface is; None: where it says it is
-    ca_file       certificates that its server is known by; None: the usual ones
-    command       of the hook: a program and its arguments
-    min_interval_s  from one update to the next; None: what the provider puts up with
-    ttl           seconds, of the address records; providers have a least one of their own
+    provider         who is told: none (nobody); rfc2136 (a name server, by signed updates); dyndns2 (no-ip
+                     and many others); one of those with an interface of their own; hook (a program)
+    address          what is published, in order of preference: of each family the first there is
+    server           rfc2136: the primary; absent: found by the SOA record of `name`
+    port             rfc2136: where it takes updates
+    zone             that `name` is in; absent: found by its SOA record, or by the provider
+    key_name         rfc2136: of the TSIG key; absent: the host's name
+    key_algorithm    rfc2136: of the TSIG key
+    key_secret_file  rfc2136: file with the TSIG key's secret in base64, mode 0600
+    service          dyndns2: one whose address is known; else `url`
+    user             dyndns2: the user name there
+    secret_file      file with the password or token alone, mode 0600
+    url              where the provider's interface is; absent: where it says it is
+    ca_file          certificates that its server is known by; absent: the usual ones
+    command          hook: a program and its arguments
+    min_interval_s   seconds from one update to the next; absent: what the provider puts up with
+    ttl              seconds, of the address records; providers have a least one of their own
     """
 
     provider: Provider = "none"

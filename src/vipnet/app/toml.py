@@ -47,12 +47,12 @@ def decode(data: bytes, root: type[SectionT]) -> SectionT:
 
 def _parse_texts(kind: object, value: object, path: KeyPath) -> object:
     """VALUE with its strings parsed as KIND asks; other misfits are left for msgspec to refuse."""
-    kind = _without_none(kind)
+    kind = without_none(kind)
     if kind in TEXTS:
         return _parse_text(kind, value, path)
     if get_origin(kind) is tuple and isinstance(value, list):
         return [_parse_texts(get_args(kind)[0], item, (*path, i)) for i, item in enumerate(value)]
-    if _is_section(kind) and isinstance(value, dict):
+    if is_section(kind) and isinstance(value, dict):
         types = _key_types(kind)
         for key in value:
             if key not in types:
@@ -75,7 +75,7 @@ def _parse_text(kind: object, value: object, path: KeyPath) -> object:
 def _unknown_key(key: str, path: KeyPath, types: dict[str, Any]) -> str:
     text = f"unknown key {_show(key)} {'in ' + _table(path) if path else 'at the top'}"
     # At the top, the key may have lost its table's header.
-    homes = [table for table, kind in types.items() if _is_section(kind) and key in _key_types(kind)]
+    homes = [table for table, kind in types.items() if is_section(kind) and key in _key_types(kind)]
     if homes:
         return f"{text}; it belongs under [{homes[0]}]"
     if near := difflib.get_close_matches(key, types, n=1):
@@ -91,21 +91,21 @@ def _explain(error: msgspec.ValidationError, root: type[Section], raw: dict[str,
     kind, value = _descend(root, raw, path)
     if missing := re.fullmatch(r"Object missing required field `(\w+)`", text):
         return f"{_label((*path, missing[1]))} is missing"
-    if _is_section(kind) and isinstance(value, dict):
+    if is_section(kind) and isinstance(value, dict):
         return f"{_table(path)} {text}".lstrip()  # a rule of a __post_init__
-    return f"{_label(path)} = {_show(value)}: must be {_allowed(kind, value)}"
+    return f"{_label(path)} = {_show(value)}: must be {allowed(kind, value)}"
 
 
 def _descend(kind: object, value: Any, path: KeyPath) -> tuple[object, Any]:  # noqa: ANN401 - TOML holds anything
     """The type and the value at PATH below KIND and VALUE."""
     for step in path:
-        kind = _key_types(kind)[str(step)] if _is_section(kind) else get_args(kind)[0]
-        kind, value = _without_none(kind), value[step]
+        kind = _key_types(kind)[str(step)] if is_section(kind) else get_args(kind)[0]
+        kind, value = without_none(kind), value[step]
     return kind, value
 
 
-def _allowed(kind: object, value: object) -> str:
-    """What a key of type KIND may be, for people."""
+def allowed(kind: object, value: object) -> str:
+    """What a key of type KIND may be, for people; the nearest to VALUE, which is none of it."""
     if get_origin(kind) is Literal:
         options = get_args(kind)
         near = difflib.get_close_matches(value, options, n=1) if isinstance(value, str) else []
@@ -119,11 +119,11 @@ def _allowed(kind: object, value: object) -> str:
     if get_origin(kind) is tuple:
         return "a list"
     if get_origin(kind) in (Union, UnionType):
-        return ", or ".join(_allowed(option, value) for option in get_args(kind))
+        return ", or ".join(allowed(option, value) for option in get_args(kind))
     return "true or false" if kind is bool else "a table"
 
 
-def _is_section(kind: object) -> TypeGuard[type[Section]]:
+def is_section(kind: object) -> TypeGuard[type[Section]]:
     return isinstance(kind, type) and issubclass(kind, Section)
 
 
@@ -132,7 +132,7 @@ def _key_types(kind: type[Section]) -> dict[str, Any]:
     return {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
 
 
-def _without_none(kind: object) -> object:
+def without_none(kind: object) -> object:
     """KIND without `| None`: in TOML only an absent key is none."""
     if get_origin(kind) not in (Union, UnionType):
         return kind

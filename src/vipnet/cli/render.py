@@ -1,6 +1,6 @@
 """The daemon's answers as plain text: calm, 80 columns, colours only on a terminal.
 
-The shapes are those of docs/architecture.md, `status`, `moves`, `resolve`; absent
+The shapes are those of docs/json.md, `status`, `moves`, `resolve`; absent
 is None there and "-" here.
 """
 
