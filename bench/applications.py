@@ -150,7 +150,7 @@ def measure(chosen: tuple[str, ...], moves: int, rsync_bytes: int) -> Document:
                 except pytest.skip.Exception as missing:  # what tests say about programs that are not here
                     left_out.append(f"{name}: {missing}")
                     tell(left_out[-1])
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # Ctrl-C, or `timeout`
         tell("interrupted")
     return Document(
         environment=where, moves=moves, rsync_bytes=rsync_bytes, left_out=tuple(left_out), rows=tuple(rows)

@@ -14,36 +14,25 @@ from typing import Final
 
 import msgspec
 from bench.cases import CASES, Case, Step
+from bench.streams import FLOORS, NEAR_S, floor_ms, settings_of, troubles
 from msgspec import Struct
 
 from vipnet.app.control import ask_daemon
 from vipnet.errors import HostError, VipnetError
 from vipnet.lab import lifecycle
 from vipnet.lab.figures import FlowFigures, first_arrival_ms, flow_figures, worst
-from vipnet.lab.flows import (
-    FLOOR_PORT,
-    TCP_FLOWS,
-    TCP_PORT,
-    UDP_PORT,
-    Flow,
-    Phase,
-    SenderSettings,
-    Settings,
-)
-from vipnet.lab.flows import Case as Who
+from vipnet.lab.flows import Phase
 from vipnet.lab.hosts import command_on
-from vipnet.lab.layout import LANS, ROUTER, LabSpec, Layout, router_address
+from vipnet.lab.layout import LabSpec, Layout
 from vipnet.lab.moves import LabMove, carry_out, plan_move
 from vipnet.lab.programs import Traffic
 
 STEADY_S: Final = 0.5  # of steady traffic before a move and after it
-NEAR_S: Final = 0.1
 RECOVER_S: Final = 15.0  # and as long as the outage was: TCP's own back-off doubles
 
 _BULK_PORT: Final = "5301"
 _BULK_BEGINS_S: Final = 1.0
 
-FLOORS: Final = {"a": Flow.FLOOR_A, "b": Flow.FLOOR_B}
 Tell = Callable[[str], None]
 
 
@@ -122,7 +111,7 @@ class Lane:
         for step in self._case.before:
             self._take(step)
         bulk = bulk_transfer(self._layout) if self._case.bulk else contextlib.nullcontext()
-        with bulk, Traffic(self._layout, settings_of(self._case, self._layout, run)) as traffic:
+        with bulk, traffic_of(self._case, self._layout, run) as traffic:
             traffic.begin()
             yield Running(self._case, self._layout, run, self._rtt_ms, traffic)
         for step in self._case.after:
@@ -169,24 +158,20 @@ class Running:
         """Stop the traffic, and count."""
         reports = self._traffic.end()
         flows = flow_figures(reports)
-        errors = self._errors + [error for report in reports for error in report.errors]
-        errors += [
-            f"{flow.name} is not in order"
-            for flow in self._case.flows
-            if flow in TCP_FLOWS and not flows[flow].in_order
-        ]
+        errors = self._errors + troubles(flows, self._case.flows, reports)
         first, last = self._moves[0], self._moves[-1]
         floors = [FLOORS[mover] for mover in self._case.movers]
         returns_ms = {
             flow: first_arrival_ms(reports, flow, first.event_ns, last.done_ns)
             for flow in (*self._case.flows, *floors)
         }
-        floor_ms = worst(returns_ms[one] if self._case.outage_s else flows[one].switch_ms for one in floors)
+        outage_floor_ms = worst(returns_ms[one] for one in floors)
+        floor = outage_floor_ms if self._case.outage_s else floor_ms(flows, self._case.movers)
         return Attempt(
             run=self._run,
             lab=self._layout.name,
             rtt_ms=self._rtt_ms,
-            floor_ms=floor_ms if self._case.floor else None,
+            floor_ms=floor if self._case.floor else None,
             outage_ms=round((first.event_ns - self._left_ns) / 1e6, 3) if self._left_ns else 0.0,
             moves=tuple(self._moves),
             flows={flow.name: flows[flow] for flow in self._case.flows},
@@ -196,36 +181,17 @@ class Running:
         )
 
 
-def settings_of(case: Case, layout: Layout, run: int) -> dict[str, Settings]:
-    """What the traffic programs on a, b and r do in CASE."""
-    who = Who.ONE_SIDED if len(case.movers) == 1 else Who.TWO_SIDED
-    senders: dict[str, list[SenderSettings]] = {"a": [], "b": []}
-    for flow in case.flows:
-        sender, receiver = ("a", "b") if flow in (Flow.UDP_A_B, Flow.TCP_A_B) else ("b", "a")
-        name = layout.host(receiver).name
-        senders[sender].append(
-            SenderSettings(flow, "tcp", name, TCP_PORT)
-            if flow in TCP_FLOWS
-            else SenderSettings(flow, "udp", name, UDP_PORT)
-        )
-    if case.floor:
-        router = router_address(LANS[0], 4)
-        for mover in case.movers:
-            senders[mover].append(SenderSettings(FLOORS[mover], "udp", router, FLOOR_PORT))
-    # A port that nobody connects to would be waited for at the end.
-    tcp_ports = {"a": Flow.TCP_B_A, "b": Flow.TCP_A_B}
-    settings = {
-        label: Settings(
-            run,
-            who,
-            tuple(sends),
-            UDP_PORT,
-            TCP_PORT if tcp_ports[label] in case.flows else None,
-            tcp_bytes=case.tcp_bytes,
-        )
-        for label, sends in senders.items()
-    }
-    return settings | {ROUTER: Settings(run, who, udp_port=FLOOR_PORT)}
+def traffic_of(case: Case, layout: Layout, run: int) -> Traffic:
+    """What flows in CASE, between hosts that know each other by name."""
+    settings = settings_of(
+        run,
+        case.movers,
+        case.flows,
+        lambda label: layout.host(label).name,
+        tcp_bytes=case.tcp_bytes,
+        floor=case.floor,
+    )
+    return Traffic(layout, settings)
 
 
 @contextlib.contextmanager

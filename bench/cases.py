@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from bench.streams import TCP_BYTES
 from msgspec import Struct
 
 from vipnet.lab.flows import Flow
 from vipnet.lab.layout import Lan
 from vipnet.lab.moves import Kind
 
-TCP_BYTES: Final = 1_000  # a write, where nothing else is said
 UDP_BOTH: Final = (Flow.UDP_A_B, Flow.UDP_B_A)
 TCP_BOTH: Final = (Flow.TCP_A_B, Flow.TCP_B_A)
 

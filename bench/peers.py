@@ -203,7 +203,7 @@ def measure(plan: Plan) -> Document:
     try:
         with lifecycle.interrupts_raise():
             measuring.run()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # Ctrl-C, or `timeout`
         tell("interrupted")
     turns = sorted(measuring.turns, key=lambda turn: (turn.run, turn.case, turn.variant))
     versions = {turn.variant: turn.version for turn in turns}

@@ -47,10 +47,10 @@ def throughput_plot(document: dict[str, Any], file: Path) -> None:
     plt.close(figure)
 
 
-def peers_plot(document: dict[str, Any], file: Path) -> None:
+def peers_plot(document: dict[str, Any], file: Path, columns: int = 4) -> None:
     """A panel a case: every run a dot, the median a line; at the right edge those that never came back."""
     variants, cases = list(document["variants"]), document["cases"]
-    columns = min(4, len(cases))
+    columns = min(columns, len(cases))
     rows = -(-len(cases) // columns)
     size = (1.8 + 2 * columns, rows * (0.9 + 0.2 * len(variants)))
     figure, axes = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False, layout="constrained")
@@ -68,7 +68,7 @@ def peers_plot(document: dict[str, Any], file: Path) -> None:
         panel.spines[["top", "right"]].set_visible(False)
     axes[0][0].invert_yaxis()
     figure.supxlabel(f"interruption, ms; bar: median, x: not back within {document['cap_s']:g} s", fontsize=8)
-    figure.savefig(file, metadata={"Date": None})
+    figure.savefig(file, dpi=200, metadata={"Date": None} if file.suffix == ".svg" else None)
     plt.close(figure)
 
 

@@ -14,28 +14,17 @@ from bench.overlays.strongswan import StrongSwan
 from bench.overlays.tinc import Tinc
 from bench.overlays.vipnet import VipnetByName
 from bench.overlays.wireguard import WireguardGo, WireguardReresolving
+from bench.streams import NEAR_S, floor_ms, settings_of, troubles
 from msgspec import Struct
 
 from vipnet.lab.figures import FlowFigures, flow_figures, worst
-from vipnet.lab.flows import (
-    FLOOR_PORT,
-    TCP_FLOWS,
-    TCP_PORT,
-    UDP_PORT,
-    Flow,
-    Phase,
-    SenderSettings,
-    Settings,
-)
-from vipnet.lab.flows import Case as Who
-from vipnet.lab.layout import LANS, ROUTER, Layout, router_address
+from vipnet.lab.flows import Flow, Phase, Settings
+from vipnet.lab.layout import Layout
 from vipnet.lab.moves import LabMove
 from vipnet.lab.programs import Traffic
 
-TCP_BYTES: Final = 1_000  # a write
-NEAR_S: Final = 0.1
-STEADY_S: Final = 1.0
-FLOORS: Final = {"a": Flow.FLOOR_A, "b": Flow.FLOOR_B}
+STEADY_S: Final = 1.0  # at full pace before a move and after it
+_THINNED: Final = 20  # before that, of datagrams one in so many: all that an overlay's timers need
 
 
 class Variant(Struct, frozen=True):
@@ -149,9 +138,12 @@ def take(layout: Layout, lane: int, key: Key, warm_up_s: float, cap_s: float, ov
         overlay = variant.overlay(bed, shortest=variant.shortest)
         try:
             overlay.start()
-            with Traffic(layout, _settings(key, case, overlay, bed)) as traffic:
+            with Traffic(layout, _settings(key, overlay, bed)) as traffic:
                 traffic.begin()
-                over.wait(warm_up_s)
+                traffic.thin_out(_THINNED)
+                over.wait(warm_up_s - STEADY_S)
+                traffic.thin_out(1)
+                over.wait(STEADY_S)
                 traffic.enter(Phase.MOVE)
                 over.wait(NEAR_S)
                 moves = bed.move(case.movers, publish=not variant.publishes)
@@ -161,8 +153,8 @@ def take(layout: Layout, lane: int, key: Key, warm_up_s: float, cap_s: float, ov
                 reports = traffic.end()
         finally:
             overlay.stop()
-        errors += [error for report in reports for error in report.errors]
         flows = flow_figures(reports)
+        errors += troubles(flows, case.flows, reports)
         return _turn(key, lane, overlay, warm_up_s, flows, tuple(moves), tuple(errors))
 
 
@@ -177,11 +169,10 @@ def _turn(
 ) -> Turn:
     case = CASES[key.case]
     found = [flows[flow] for flow in case.flows]
-    broken = [flow for flow in case.flows if flow in TCP_FLOWS and not flows[flow].in_order]
     switch_ms = worst(one.switch_ms for one in found)
-    floor_ms = worst(flows[FLOORS[mover]].switch_ms for mover in case.movers)
-    recovered = switch_ms is not None and not errors and not broken
-    over_ms = round(switch_ms - floor_ms, 3) if switch_ms is not None and floor_ms is not None else None
+    floor = floor_ms(flows, case.movers)
+    recovered = switch_ms is not None and not errors
+    over_ms = round(switch_ms - floor, 3) if switch_ms is not None and floor is not None else None
     return Turn(
         variant=key.variant,
         case=key.case,
@@ -191,34 +182,18 @@ def _turn(
         warm_up_s=warm_up_s,
         recovered=recovered,
         switch_ms=switch_ms if recovered else None,
-        floor_ms=floor_ms,
+        floor_ms=floor,
         over_floor_ms=over_ms if recovered else None,
         sent=sum(one.sent + one.refused for one in found),
         lost=sum(one.lost + one.refused for one in found),
         duplicated=sum(one.duplicated for one in found),
         refused=sum(one.refused for one in found),
         moves=moves,
-        errors=errors + tuple(f"{flow.name} is not in order" for flow in broken),
+        errors=errors,
     )
 
 
-def _settings(key: Key, case: Case, overlay: Overlay, bed: MovingTestbed) -> dict[str, Settings]:
-    who = Who.ONE_SIDED if len(case.movers) == 1 else Who.TWO_SIDED
-    senders: dict[str, list[SenderSettings]] = {"a": [], "b": []}
-    for flow in case.flows:
-        sender = bed.a if flow in (Flow.UDP_A_B, Flow.TCP_A_B) else bed.b
-        target = overlay.address(bed.other(sender))
-        senders[sender.label].append(
-            SenderSettings(flow, "tcp", target, TCP_PORT)
-            if flow in TCP_FLOWS
-            else SenderSettings(flow, "udp", target, UDP_PORT)
-        )
-    router = router_address(LANS[0], 4)
-    for mover in case.movers:
-        senders[mover].append(SenderSettings(FLOORS[mover], "udp", router, FLOOR_PORT))
-    tcp_port = TCP_PORT if TCP_FLOWS.intersection(case.flows) else None
-    settings = {
-        label: Settings(key.run, who, tuple(sends), UDP_PORT, tcp_port, tcp_bytes=TCP_BYTES)
-        for label, sends in senders.items()
-    }
-    return settings | {ROUTER: Settings(key.run, who, udp_port=FLOOR_PORT)}
+def _settings(key: Key, overlay: Overlay, bed: MovingTestbed) -> dict[str, Settings]:
+    inside = {host.label: overlay.address(host) for host in bed.hosts}
+    case = CASES[key.case]
+    return settings_of(key.run, case.movers, case.flows, inside.__getitem__)

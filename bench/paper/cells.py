@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal, get_args
 
-from bench.cases import TCP_BYTES
+from bench.streams import TCP_BYTES
 from msgspec import Struct
 
 from vipnet.lab.flows import Flow
@@ -26,6 +26,7 @@ KERNEL_LATENCIES_S: Final = (0.0, 1.0, 3.0)
 RTTS_MS: Final = (0.25, 1.0, 5.0, 20.0, 50.0, 100.0, 200.0)
 QUICK_RTTS_MS: Final = (20.0, 200.0)
 BULK_BYTES: Final = 65_536  # each 5 ms: 105 Mbit/s, what the paper's Ethernet carried
+WAITING_MS: Final = 1_000.0  # of DNS latency; with more a move is mostly silence
 TRIAL_S: Final = 3.2  # of a move with all around it, for the time that is left
 
 
@@ -66,6 +67,11 @@ class Cell(Struct, frozen=True, kw_only=True):
         words += [f"dns-{self.dns_ms:g}"] * (bed.late or bed.sleepy)
         words += [f"rtt-{bed.rtt_ms:g}"] * (bed.rtt_ms > 0)
         return "/".join(words).lower()
+
+    @property
+    def mostly_waits(self) -> bool:
+        """Whether it needs the machine for a small part of its time: other labs can work meanwhile."""
+        return self.dns_ms >= WAITING_MS
 
     @property
     def expected_s(self) -> float:

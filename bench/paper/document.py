@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,6 +21,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     runs: int
     parts: tuple[str, ...]
+    asides: tuple[str, ...]
     quick: bool
     kernel: str
     complete: bool
@@ -96,13 +97,15 @@ class Document(Struct, kw_only=True):
         )
 
     def typical_trace(self, cell: Cell) -> Trace | None:
-        """Of the trial whose switch is nearest to the median."""
-        trials = [one for one in self.of(cell) if switch_of(one) is not None]
-        middle = summarise(switch_of(one) for one in trials).median
-        if middle is None:
-            return None
-        run = min(trials, key=lambda one: abs((switch_of(one) or 0) - middle)).run
-        return next((one for one in self.traces if (one.cell, one.run) == (cell.key, run)), None)
+        """Of those that are kept the one whose switch is nearest to the median."""
+        switches = {trial.run: switch_of(trial) for trial in self.of(cell)}
+        middle = summarise(switches.values()).median
+        near: list[tuple[float, int, Trace]] = []
+        for one in self.traces:
+            switch = switches.get(one.run) if one.cell == cell.key else None
+            if switch is not None and middle is not None:
+                near.append((abs(switch - middle), one.run, one))
+        return min(near)[2] if near else None
 
     def sum_up(self) -> None:
         """Once all is measured. Of the traces only typical ones stay: the others show nothing more."""
@@ -134,21 +137,22 @@ def switch_of(trial: Trial) -> float | None:
     return None if stream is None else stream.switch_ms
 
 
-def agreement(one: Document, other: Document) -> tuple[int, int]:
-    """In how many cells' figures the intervals of two documents overlap, and of how many."""
-    pairs = [
-        (mine(one), mine(other))
-        for cell in one.cells
-        if cell.key in {theirs.key for theirs in other.cells}
-        for mine in _figures(cell)
-    ]
-    both = [(a, b) for a, b in pairs if a.runs and b.runs]
-    return sum(a.overlaps(b) for a, b in both), len(both)
+def agreement(one: Document, other: Document) -> tuple[int, list[str]]:
+    """In how many cells' figures the intervals of two documents overlap, and where they do not."""
+    agreed, apart = 0, []
+    for cell in one.cells:
+        for name, figure in _figures(cell):
+            mine, theirs = figure(one), figure(other)
+            if mine.overlaps(theirs):
+                agreed += 1
+            elif mine.runs and theirs.runs:
+                apart.append(f"{cell.key} {name}: {mine.text('ms')}, {theirs.text('ms')}")
+    return agreed, apart
 
 
-def _figures(cell: Cell) -> Iterable[Any]:
-    flows: Sequence[str] = [flow.name[:3] for flow in cell.flows]
-    if "UDP" in flows:
-        yield lambda document: document.udp(cell)
-    if "TCP" in flows:
-        yield lambda document: document.tcp(cell)
+def _figures(cell: Cell) -> Iterator[tuple[str, Callable[[Document], Summary]]]:
+    kinds = {flow.name[:3] for flow in cell.flows}
+    if "UDP" in kinds:
+        yield "UDP", lambda document: document.udp(cell)
+    if "TCP" in kinds:
+        yield "TCP", lambda document: document.tcp(cell)

@@ -13,8 +13,11 @@ import matplotlib as mpl
 
 mpl.use("svg")
 
+import msgspec
 from bench.paper.cells import Cell
 from bench.paper.document import Document
+from bench.peers import Document as Peers
+from bench.plots import peers_plot
 from bench.stats import Summary
 from matplotlib import pyplot as plt
 from matplotlib.ticker import StrMethodFormatter
@@ -274,6 +277,21 @@ def _by_round_trip(document: Document, out: Path) -> Figure | None:
         "the round trip dominates."
     )
     return Figure("figure-rtt", "Effect of the round trip on the one-sided switch", caption)
+
+
+# --- beside
+
+
+def draw_peers(document: Peers, out: Path) -> Figure:
+    for suffix in ("svg", "png"):
+        peers_plot(msgspec.to_builtins(document), out / f"peers.{suffix}", columns=2)
+    runs = document.runs
+    caption = (
+        "Interruption of the slowest stream in each kind of move, with vipnet and with other overlays, as "
+        f"shipped and with their shortest timers: a dot a run ({runs} each), a bar the median, a cross at "
+        f"the right edge for runs that were not back within {document.cap_s:g} s. Logarithmic."
+    )
+    return Figure("peers", "The same moves with other overlays", caption)
 
 
 # --- files

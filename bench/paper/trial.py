@@ -9,18 +9,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from bench.attempts import Attempt, Running, settings_of
-from bench.cases import TCP_BYTES, Case, Row, Step
+from bench.attempts import Attempt, Running, traffic_of
+from bench.cases import Case, Row, Step
 from bench.paper import pcaps
 from bench.paper.bed import Bed
 from bench.paper.capture import Tap, tcpdump
 from bench.paper.cells import Cell
 from bench.paper.pcaps import DnsExchange, Silence, TcpStory
+from bench.streams import TCP_BYTES
 from msgspec import Struct
 
 from vipnet.lab.flows import INTERVAL_MS, Flow
 from vipnet.lab.layout import ROUTER, Layout
-from vipnet.lab.programs import Traffic
 
 BEFORE_MS: Final = 200.0  # of a plot, before the move ...
 AFTER_MS: Final = 300.0  # ... and after the silence
@@ -105,7 +105,7 @@ def measure(bed: Bed, cell: Cell, run: int) -> tuple[Trial, Trace | None]:
     with tempfile.TemporaryDirectory(prefix="vipnet-figures-") as directory:
         files = {name: Path(directory, f"{name}.pcap") for name in ("sender", "receiver", "dns")}
         with tcpdump(bed.layout, *_taps(files)), contextlib.ExitStack() as stack:
-            traffic = stack.enter_context(Traffic(bed.layout, settings_of(case, bed.layout, run)))
+            traffic = stack.enter_context(traffic_of(case, bed.layout, run))
             traffic.begin()
             running = Running(case, bed.layout, run, bed.rtt_ms, traffic)
             running.leave()

@@ -65,7 +65,9 @@ def evaluation(parts: Sequence[Any] = PARTS, runs: int = 3, *, quick: bool = Fal
         environment=Environment(
             "0.1.0", "c" * 40, "6.1", "3.11.2", 2, "BIND 9.18", 0.1, "2026-01-01", "a CPU"
         ),
-        settings=Settings(runs=runs, parts=tuple(parts), quick=quick, kernel="today", complete=True),
+        settings=Settings(
+            runs=runs, parts=tuple(parts), asides=(), quick=quick, kernel="today", complete=True
+        ),
         cells=tuple(cells),
         trials=[trial(cell, run) for run in range(1, runs + 1) for cell in cells],
         traces=[

@@ -45,15 +45,17 @@ def test_a_document_is_read_as_it_was_written(tmp_path: Path) -> None:
     document.write(tmp_path / "figures.json")
     again = read(tmp_path / "figures.json")
     assert msgspec.to_builtins(again) == msgspec.to_builtins(document)
-    assert agreement(document, again) == (18, 18)
+    assert agreement(document, again) == (18, [])
 
 
 def test_agreement_counts_what_does_not_overlap() -> None:
     one, other = evaluation(parts=("3",)), evaluation(parts=("3",))
     other.trials = [msgspec.structs.replace(trial, udp=stream(9_999.0)) for trial in other.trials]
-    assert agreement(one, other) == (0, 2)
+    agreed, apart = agreement(one, other)
+    assert agreed == 0
+    assert [line.partition(":")[0] for line in apart] == ["3/paper/ab/udp UDP", "3/default/ab/udp UDP"]
     other.trials = []
-    assert agreement(one, other) == (0, 0)
+    assert agreement(one, other) == (0, [])
 
 
 def test_the_trace_nearest_to_the_median_is_kept() -> None:

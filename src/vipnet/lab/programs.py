@@ -70,6 +70,10 @@ class Traffic:
     def enter(self, phase: Phase) -> None:
         self._all(f"phase {phase}")
 
+    def thin_out(self, step: int) -> None:
+        """Of UDP send only each STEP-th message from now on: little load, where nothing is measured yet."""
+        self._all(f"every {step}")
+
     def wait_flowing(self, since_ns: int, within_s: float) -> list[str]:
         """Return when of every stream something has arrived that was sent after SINCE_NS.
 

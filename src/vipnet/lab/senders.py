@@ -41,6 +41,7 @@ class Sender:
         self._interval_ns = int(INTERVAL_MS[settings.flow] * 1e6)
         self._start_ns = 0
         self._number = 0
+        self._step = 1
         self.count = self.refused = self.last_ns = 0
         self.error: str | None = None
 
@@ -55,7 +56,7 @@ class Sender:
         """Send all that is due: after a pause the missed ones leave at once."""
         while self.due_ns <= now_ns and self.error is None:
             message = Message(self._run, self._case, self.flow, phase, self._number)
-            self._number += 1
+            self._number += self._step
             try:
                 self.send(message.encode(self.message_bytes))
                 self.count += 1
@@ -67,6 +68,9 @@ class Sender:
 
     def send(self, data: bytes) -> None:
         raise NotImplementedError
+
+    def thin_out(self, step: int) -> None:
+        """From now on send only each so-many-th message, under its own number; what has an order does not."""
 
     def stop(self) -> None:
         pass
@@ -81,6 +85,9 @@ class UdpSender(Sender):
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self._sock = socket.socket(family, socket.SOCK_DGRAM)
         self._sock.setblocking(False)
+
+    def thin_out(self, step: int) -> None:
+        self._step = step
 
     def send(self, data: bytes) -> None:
         self._sock.sendto(data, self._address)

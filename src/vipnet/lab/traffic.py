@@ -7,6 +7,7 @@ It is led by lines on standard input, and answers each with a line of JSON:
     connect     open what sends                 -> {"addresses": {...}}
     start NS    send from CLOCK_MONOTONIC NS on -> {}
     phase N     what is sent now belongs to N   -> {}
+    every N     leave out datagrams between     -> {}
     progress                                    -> Progress
     stop        send no more                    -> {}
     report      tell all, and end               -> TrafficReport
@@ -99,6 +100,9 @@ class Program:
                 self._running = True
             case "phase":
                 self._phase = int(arguments[0])
+            case "every":
+                for sender in self._senders:
+                    sender.thin_out(int(arguments[0]))
             case "progress":
                 ended = self._tcp is None or self._tcp.ended
                 return Progress(self._journal.newest, ended)
