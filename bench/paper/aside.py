@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any, Final, Self
 
+import dpkt
 from bench.paper import pcaps
 from bench.paper.bed import Bed, make_bed
 from bench.paper.capture import Tap, tcpdump
@@ -35,6 +36,7 @@ from vipnet.policy import DEFAULT_PORT, Policy
 SETUP_RTT_MS: Final = 100.0  # so long that a round trip cannot be taken for anything else
 _PINGS: Final = 40
 _SILENT_S: Final = 3.0  # longer than a lease
+_SECRET: Final = b"vipnet, in clear"  # ping fills packets with 16 bytes
 _BREAK_S: Final = 3.0  # a connection over which nothing comes for so long is called broken
 _ROW: Final = ("a", "b", "both")
 _APPLICATIONS: Final[tuple[Callable[[Lab, Path], AbstractContextManager[ConnectedApp]], ...]] = (
@@ -57,8 +59,14 @@ def round_trips(name: str) -> dict[str, Any]:
 
 
 def _both_ways(bed: Bed) -> dict[str, float | None]:
-    where = json.loads(bed.run_on("b", "vipnet", "status", "--json"))["locators"][0].rpartition(":")[0]
-    return {"bare_ms": _ping_ms(bed, where), "vipnet_ms": _ping_ms(bed, f"b.{ZONE}")}
+    return {"bare_ms": _ping_ms(bed, _where(bed, "b")), "vipnet_ms": _ping_ms(bed, f"b.{ZONE}")}
+
+
+def _where(bed: Bed, label: str) -> str:
+    """The address that a host has now."""
+    status = json.loads(bed.run_on(label, "vipnet", "status", "--json"))
+    address: str = status["locators"][0].rpartition(":")[0]
+    return address
 
 
 def _ping_ms(bed: Bed, target: str) -> float | None:
@@ -222,7 +230,10 @@ def applications(name: str) -> dict[str, Any]:
 
 
 def lease(name: str) -> dict[str, Any]:
-    """Per profile: how often a asks where b is during a silence longer than T, and when it speaks again."""
+    """Per profile: how often a asks where b is during a silence longer than T, and when it speaks again.
+
+    told  partners that a's hints went to when it moved after that silence, and again once it had spoken
+    """
     found: dict[str, Any] = {"lease_s": Policy().lease_s}
     for profile in PROFILES:
         with make_bed(BedKind(profile=profile), name) as bed, tempfile.TemporaryDirectory() as directory:
@@ -231,28 +242,41 @@ def lease(name: str) -> dict[str, Any]:
             with tcpdump(bed.layout, _dns_tap(files["silent"])):
                 time.sleep(Policy().lease_s + _SILENT_S)
             (token,) = {peer["token"] for peer in _peers(bed, "a")}
+            told = [_move_and_tell(bed)]
             with tcpdump(bed.layout, _dns_tap(files["speaking"])):
                 bed.run_on("a", "ping", "-c", "2", token)
-            own = bed.layout.host("a").address(1)
+            told.append(_move_and_tell(bed))
+            own = {bed.layout.host("a").address(lan) for lan in LANS}
             found[profile] = {
-                when: sum(one.kind == "A" and _is_about(one, own, "b") for one in pcaps.dns_exchanges(file))
+                when: sum(
+                    one.kind == "A" and any(_is_about(one, address, "b") for address in own)
+                    for one in pcaps.dns_exchanges(file)
+                )
                 for when, file in files.items()
-            }
+            } | {"told": told}
     return found
+
+
+def _move_and_tell(bed: Bed) -> int:
+    """Move a; return how many partners it told."""
+    carry_out([plan_move(bed.layout, "a", "switch")])
+    bed.settle()
+    moves: list[dict[str, Any]] = json.loads(bed.run_on("a", "vipnet", "moves", "--json"))["moves"]
+    return len(moves[-1]["partners"])
 
 
 # --- configuration
 
 
 def configuration(name: str) -> dict[str, Any]:
-    """What stands in a's configuration; what a and b call one another, and what the LANs see of it."""
+    """What stands in a's configuration; what a and b call one another, and what the LANs see of it.
+
+    readable, readable_bare  packets that show what was sent, through vipnet and to b's own address
+    """
     with make_bed(BedKind(profile="default"), name) as bed, tempfile.TemporaryDirectory() as directory:
         config = tomllib.loads(bed.layout.config_file("a").read_text(encoding="utf-8"))
-        files = {lan: Path(directory, f"lan{lan}.pcap") for lan in LANS}
-        taps = [Tap(host=ROUTER, interface=f"lan{lan}", file=file, only="ip") for lan, file in files.items()]
-        with tcpdump(bed.layout, *taps):
-            bed.run_on("a", "ping", "-c", "20", "-i", "0.02", f"b.{ZONE}")
-        seen = [packet for file in files.values() for _, packet in packets(file)]
+        seen = _seen_on_lans(bed, Path(directory), f"b.{ZONE}")
+        bare = _seen_on_lans(bed, Path(directory), _where(bed, "b"))
         ends = [(IPv4Address(packet.src), IPv4Address(packet.dst)) for packet in seen]
         subnet = IPv4Network(bed.layout.spec.subnet)
         return {
@@ -260,7 +284,18 @@ def configuration(name: str) -> dict[str, Any]:
             "symmetric": _call(bed, "a") == _call(bed, "b")[::-1],
             "packets_on_lans": len(seen),
             "tokens_on_lans": sum(any(end in subnet for end in pair) for pair in ends),
+            "readable": sum(_SECRET in bytes(packet) for packet in seen),
+            "readable_bare": sum(_SECRET in bytes(packet) for packet in bare),
         }
+
+
+def _seen_on_lans(bed: Bed, directory: Path, target: str) -> list[dpkt.ip.IP]:
+    """What passes on both while a pings TARGET with something that can be found again."""
+    files = {lan: directory / f"lan{lan}.pcap" for lan in LANS}
+    taps = [Tap(host=ROUTER, interface=f"lan{lan}", file=file, only="ip") for lan, file in files.items()]
+    with tcpdump(bed.layout, *taps):
+        bed.run_on("a", "ping", "-c", "20", "-i", "0.02", "-p", _SECRET.hex(), target)
+    return [packet for file in files.values() for _, packet in packets(file)]
 
 
 def _call(bed: Bed, label: str) -> list[str]:
@@ -287,6 +322,6 @@ ASIDES: Final[dict[str, tuple[Callable[[str], dict[str, Any]], float]]] = {
     "legacy": (legacy, 12.0),
     "applications": (applications, 30.0),
     "configuration": (configuration, 5.0),
-    "lease": (lease, 142.0),
+    "lease": (lease, 150.0),
 }
 """With the seconds that each takes, about."""

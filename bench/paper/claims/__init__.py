@@ -38,10 +38,12 @@ _CLAIMS: Final[tuple[Callable[[Document], Row], ...]] = (
     rest.applications,
     rest.dominated_by_round_trip,
     rest.hints,
+    rest.active_partners,
     rest.lease,
     rest.lans,
     rest.nothing_to_configure,
     rest.tokens,
+    rest.sealed,
     rest.third_party_dns,
 )
 

@@ -89,7 +89,9 @@ def lease(document: Document) -> Row:
         asked = found[profile]
         return f"{asked['silent']} look-ups in silence, {asked['speaking']} with the next packet"
 
-    good = found is not None and all(found[one] == {"silent": 0, "speaking": 1} for one in PROFILES)
+    good = found is not None and all(
+        (found[one]["silent"], found[one]["speaking"]) == (0, 1) for one in PROFILES
+    )
     return Row(
         id="lease",
         claim="any time a node sends a message to a node from which it has not received a packet during the "
@@ -153,6 +155,48 @@ def tokens(document: Document) -> Row:
         else f"tokens {'agree' if found['symmetric'] else 'differ'}; {found['tokens_on_lans']} of "
         f"{found['packets_on_lans']} packets on the LANs have a token for an address",
         why="By what both daemons tell, and by tcpdump on both LANs during a conversation.",
+        verdict=NONE if found is None else "holds" if good else "does not hold",
+    )
+
+
+def sealed(document: Document) -> Row:
+    found = document.asides.get("configuration")
+    good = found is not None and found["readable"] == 0 and found["readable_bare"] > 0
+    return Row(
+        id="sealed",
+        claim="the system uses IPsec to encrypt and authenticate all VIP communication (section 3)",
+        paper="by design",
+        ours_paper=SAME,
+        ours_default=NONE
+        if found is None
+        else f"{found['readable']} of {found['packets_on_lans']} packets on the LANs show what was sent; "
+        f"without vipnet {found['readable_bare']}",
+        why="Noise and AES-GCM or ChaCha20-Poly1305 in UDP instead of ESP; a ping with known contents, by "
+        "tcpdump on both LANs.",
+        verdict=NONE if found is None else "holds" if good else "does not hold",
+    )
+
+
+def active_partners(document: Document) -> Row:
+    found = document.asides.get("lease")
+
+    def text(profile: str) -> str:
+        if found is None:
+            return NONE
+        silent, speaking = found[profile]["told"]
+        return (
+            f"{silent} told after {found['lease_s']:.0f} s of silence, {speaking} right after a conversation"
+        )
+
+    good = found is not None and all(found[one]["told"] == [0, 1] for one in PROFILES)
+    return Row(
+        id="active-partners",
+        claim="When a machine's IP address changes, it sends invalidation hints to the machines with which "
+        "it has communicated during the previous T seconds (section 3.2)",
+        paper="by design",
+        ours_paper=text("paper"),
+        ours_default=text("default"),
+        why="By what the mover's report says of its one partner.",
         verdict=NONE if found is None else "holds" if good else "does not hold",
     )
 
