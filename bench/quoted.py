@@ -9,14 +9,18 @@ where it stands:
     33,700 a second<!-- zone.json: queries_per_s -->
     38 ms<!-- telling.json: one_sided partners=1000 hint_cpu_s *1000 -->
 
-After the file come keys, `key=value` for the element of a list that has it, and `*factor` for
-another unit. A number may be rounded as far as two digits. Exit status 1 when one is wrong.
+    19 ms<!-- peers.json: cells variant="openvpn, shortest" case=udp-two-sided switch_ms median -->
+
+After the file come keys, `key=value` (several, where one is not enough) for the element of a
+list that has it, and `*factor` for another unit; words with spaces in quotes. A number may be
+rounded as far as two digits. Exit status 1 when one is wrong.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -57,7 +61,7 @@ def quotations(document: Path) -> Iterator[Quotation]:
         if len(found) != len(_TAG.findall(text)):
             raise QuotationError(f"{document}:{line}: a comment that quotes has no number before it")
         for one in found:
-            yield Quotation(document, line, one["number"], one["file"], tuple(one["path"].split()))
+            yield Quotation(document, line, one["number"], one["file"], tuple(shlex.split(one["path"])))
 
 
 def check(quotation: Quotation, results: Path = RESULTS) -> None:
@@ -80,7 +84,8 @@ def _resolve(value: Any, path: Sequence[str]) -> Any:  # noqa: ANN401 - JSON
         if step.startswith("*"):
             value *= float(step[1:])
         elif isinstance(value, list) and equals:
-            value = next(one for one in value if str(one[key]) == wanted)
+            found = [one for one in value if str(one[key]) == wanted]
+            value = found[0] if len(found) == 1 else found
         elif isinstance(value, list):
             value = value[int(step)]
         else:

@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 from bench.quoted import QuotationError, check, documents, main, quotations, rounding
 
-RESULTS = {"a": {"b/c": {"median": 545.31}}, "rows": [{"n": 1, "s": 0.0382}, {"n": 2, "s": True}], "q": 33671}
+RESULTS = {
+    "a": {"b/c": {"median": 545.31}},
+    "rows": [{"n": 1, "s": 0.0382}, {"n": 2, "s": True}],
+    "q": 33671,
+    "cells": [{"v": v, "c": c, "n": n} for v, c, n in (("x, y", "p", 5), ("x, y", "q", 6), ("z", "q", 7))],
+}
 
 
 @pytest.fixture
@@ -33,6 +38,8 @@ def judge(results: Path, text: str) -> None:
         "33,671<!-- x.json: q -->",
         "38.2 ms<!-- x.json: rows n=1 s *1000 -->",
         "38<!-- x.json: rows 0 s *1000 -->",
+        '6<!-- x.json: cells v="x, y" c=q n -->',
+        "6<!-- x.json: cells c=q v='x, y' n -->",
     ],
 )
 def test_what_is_right(results: Path, text: str) -> None:
@@ -48,6 +55,8 @@ def test_what_is_right(results: Path, text: str) -> None:
         ("1<!-- x.json: nothing -->", "nothing there"),
         ("1<!-- y.json: q -->", "nothing there"),
         ("1<!-- x.json: rows n=3 s -->", "nothing there"),
+        ("6<!-- x.json: cells c=q n -->", "nothing there"),  # which of two?
+        ("6<!-- x.json: cells c=q v=w n -->", "nothing there"),
         ("1<!-- x.json: rows n=2 s -->", "no number"),
         ("much<!-- x.json: q -->", "no number before it"),
     ],
