@@ -96,7 +96,7 @@ def _peers_cell(cell: Cell | None) -> str:
         return f"not back in {_runs(runs)}"
     back = "" if cell.recovered == runs else f"; back in {cell.recovered} of {runs}"
     rank = f"; vipnet is {cell.vipnet_is}" if cell.vipnet_is else ""
-    added, lost = shown(cell.over_floor_ms.median), shown(cell.lost.median)
+    added, lost = shown(cell.over_floor_ms.median), f"{cell.lost.median or 0:,.0f}"
     return f"{cell.switch_ms.text()} (+{added}), {lost} lost{back}{rank}"
 
 
@@ -145,7 +145,7 @@ def _applications(document: Applications) -> Table:
     return Table(
         file="applications",
         title="Applications through moves",
-        words=f"Each through {document.moves} moves of a, of b and of both, by the same processes and "
+        words=f"Each through moves of a, of b and of both ({document.moves} of each), by the same processes and "
         f"connections, {_where(document.environment)}. The longest time in which nothing came through; at "
         "rest, before the first move, for comparison. mosh and QUIC move by themselves, and run outside "
         "vipnet too.",

@@ -21,7 +21,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     runs: int
     parts: tuple[str, ...]
-    asides: tuple[str, ...]
+    asides: tuple[str, ...] = ()
     quick: bool
     kernel: str
     complete: bool

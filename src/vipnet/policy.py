@@ -89,8 +89,9 @@ class Policy(Struct, frozen=True, kw_only=True):
     flows: int = 1024  # connections a peer whose segment is kept
     flows_bytes: int = 2**21  # of these segments a peer; within stash_total_bytes
     replay_margin_s: float = 0.1  # sealed so long before the last sign of life: not this move's loss
-    replay_burst_bytes: int = 2**18  # sent again at once; the rest in steps of
-    replay_step_s: float = 0.002
+    replay_burst_bytes: int = 2**18  # sent again at once ...
+    replay_burst_datagrams: int = 64  # ... and so many: hints and answers pass in between; the rest in
+    replay_step_s: float = 0.002  # steps
     flush_burst_packets: int = 64  # of those that waited, sealed at once; about half a millisecond
     pending_inits: int = 64  # strangers' handshakes waiting for DNS to vouch for their name
     stranger_inits_per_s: int = 50  # above this: cookies (WireGuard section 5.3)

@@ -66,7 +66,7 @@ def programs() -> applications.Document:
 def test_where_vipnet_is_not_ahead_is_said_plainly(tmp_path: Path) -> None:
     (table,) = tables(Beside(peers=others()), tmp_path)
     cells = {row[0].split()[0]: row[1] for row in table.rows}
-    assert cells["vipnet"] == "21.0 [20.0, 22.0] (+11.0), 0.00 lost"
+    assert cells["vipnet"] == "21.0 [20.0, 22.0] (+11.0), 0 lost"
     assert cells["nebula"].endswith("back in 1 of 3; vipnet is ahead")
     assert cells["strongswan"] == "not back in 3 runs"
     ahead, level, behind, left_out, failed = table.notes

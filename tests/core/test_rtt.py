@@ -41,6 +41,18 @@ def test_a_rough_sample_holds_until_a_clean_one_comes() -> None:
     assert rtt.rtt_s == 0.02
 
 
+def test_an_answer_out_of_a_crowd_shows_only_that_the_path_is_no_longer() -> None:
+    rtt = RttEstimator(Policy())
+    rtt.sample(0.2, crowded=True)
+    assert rtt.rtt_s == 0.2  # better than nothing
+    rtt.sample(0.3, crowded=True)
+    assert rtt.rtt_s == 0.2
+    rtt.sample(0.1, crowded=True)
+    assert 0.1 < rtt.rtt_s < 0.2
+    rtt.sample(0.3)
+    assert rtt.rtt_s > 0.2
+
+
 @given(st.lists(st.floats(0, 100), max_size=20))
 def test_time_outs_keep_their_bounds(samples: list[float]) -> None:
     policy = Policy()

@@ -209,6 +209,21 @@ def test_a_replay_larger_than_the_grace_of_a_new_place_waits_for_its_proof_and_g
     assert peer_at(a, b).replay_at is None
 
 
+def test_a_replay_of_many_small_datagrams_leaves_room_for_what_else_is_to_be_said() -> None:
+    """Sent all at once they would keep hints, acks and answers waiting, here and at the peer."""
+    net = Network(4)
+    a, b = pair(net)
+    b.received.clear()
+    for number in range(300):
+        a.send(b, b"n%03d" % number)
+    net.run_for(0.001)
+    b.move_to("203.0.113.9")
+    net.run_until(lambda: a.node.host.counters.get("replayed", 0) > 0)
+    assert a.node.host.counters["replayed"] == Policy().replay_burst_datagrams
+    net.run_for(0.2)
+    assert [int(body[1:4]) for body in b.received] == list(range(300))
+
+
 def test_a_place_is_asked_again_when_the_answer_to_the_challenge_of_the_ack_is_lost() -> None:
     """All that the peer says meanwhile proves nothing, but keeps its path from being doubted."""
     net = Network(2, latency_s=0.02)

@@ -54,6 +54,7 @@ _PAST_S = {  # how far back a rule looks at an instant; others: the longest of a
     "last_traffic": 0.0,
     "settled": 0.0,
     "_begun_at": 15.05,
+    "path_changed_at": 6.05,
 }
 # So old, and it is as if it had never been.
 _OVER_S = {"settled": 0.0, "listed_answered_at": 1.0, "_grace_at": 1.0, "probed": 1.0, "asked_at": 1.0}

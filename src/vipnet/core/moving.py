@@ -19,6 +19,7 @@ _PROBED_MAX = 32
 _PROBE_AGAIN_S = 1.0
 _LISTED_WINS_S = 1.0
 _ASK_AGAIN_S = 0.1
+_CROWDED_S = 1.0  # so long after a change of path both ends may be busy with what waited
 
 
 # --- we moved
@@ -206,7 +207,10 @@ def handle_path_response(peer: Peer, response: PathResponse, now: Instant) -> li
     if answered is None:
         peer.host.count("unknown_path_response")
         return []
-    peer.rtt.sample(answered.rtt_s)
+    changed_at = peer.path_changed_at
+    peer.rtt.sample(
+        answered.rtt_s, crowded=changed_at is not None and answered.sent_at - changed_at < _CROWDED_S
+    )
     outputs: list[Output] = [PathAnswered(peer.name, answered.locator, answered.rtt_s)]
     if peer.insistence is not None and peer.insistence.locator == answered.locator:
         peer.insistence = None
@@ -288,6 +292,7 @@ def _path_changed(
     peer: Peer, reports: Sequence[Report], now: Instant, arriving_since: Instant | None = None
 ) -> list[Output]:
     """Datagrams go elsewhere from now on: first what was lost, then what waited for a path."""
+    peer.path_changed_at = now
     peer.liveness.reset()
     peer.mtus.forget()
     peer.probed.clear()

@@ -107,6 +107,7 @@ class Peer:
         self.announce_gap_s = 0.0
         self.renewing = False  # the lease ran out and DNS was asked once
         self.moved_at: Instant | None = None  # our move, until data of the peer arrives again
+        self.path_changed_at: Instant | None = None  # what waited for a path has gone since
         self.data_heard: Instant | None = None  # last packet of an application of the peer
         self.current_heard: Instant | None = None  # last datagram from where ours go
         self.outage_from: Instant | None = None  # last sign of life before the path was lost

@@ -49,7 +49,7 @@ def go_on(peer: Peer, now: Instant) -> list[Output]:
     outputs: list[Output] = []
     policy = peer.host.policy
     room_bytes, waits = policy.replay_burst_bytes, False
-    while peer.replaying and room_bytes > 0:
+    while peer.replaying and room_bytes > 0 and len(outputs) < policy.replay_burst_datagrams:
         sent = peer.replaying[0]
         path = peer.path(len(sent.payload))
         if path is None or path == peer.trial.fallback:

@@ -23,8 +23,13 @@ class RttEstimator:
             rtt_s = min(rtt_s, _ROUGH_MAX_S)
             self.srtt_s, self._variation_s = rtt_s, rtt_s / 2
 
-    def sample(self, rtt_s: float) -> None:
-        """Time an answer that was given at once."""
+    def sample(self, rtt_s: float, *, crowded: bool = False) -> None:
+        """Time an answer that was given at once.
+
+        crowded  it may have waited behind what a move left to send: the path is no longer than that, no more
+        """
+        if crowded and not self._rough and rtt_s >= self.rtt_s:
+            return
         if self.srtt_s is None or self._rough:
             self.srtt_s, self._variation_s, self._rough = rtt_s, rtt_s / 2, False
         else:
