@@ -146,8 +146,8 @@ def _applications(document: Applications) -> Table:
         file="applications",
         title="Applications through moves",
         words=f"Each through moves of a, of b and of both ({document.moves} of each), by the same processes "
-        f"and connections, {_where(document.environment)}. The longest time in which nothing came through; at "
-        "rest, before the first move, for comparison. mosh and QUIC move by themselves, and run outside "
+        f"and connections, {_where(document.environment)}. The longest time in which nothing came through; "
+        "at rest, before the first move, for comparison. mosh and QUIC move by themselves, and run outside "
         "vipnet too.",
         heads=("", "at rest", "a moves", "b moves", "both move", "what it says when both have moved"),
         rows=tuple(rows),
