@@ -1,4 +1,4 @@
-"""A daemon that does nothing but hold its lock and answer: `fake_daemon.py BEHAVIOUR run --config FILE`."""
+"""A daemon that only holds its lock and answers: `fake_daemon.py BEHAVIOUR run --config FILE ...`."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def serve(behaviour: str, path: Path) -> None:
 
 
 def main() -> None:
-    behaviour, _run, _option, config_path = sys.argv[1:]
+    behaviour, _run, _option, config_path, *_log = sys.argv[1:]
     if behaviour.startswith("exit"):
         print("a line of the log", file=sys.stderr)
         print("vipnet: udp port 5847 is taken; set [transport] port", file=sys.stderr)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
-from tests.cli.examples import MOVES, PEER, QUIET_PEER, STARTING, STATUS
+from tests.cli.examples import MOVES, PARTNER, PEER, QUIET_PEER, STARTING, STATUS
 from tests.cli.support import answering, daemon, short_directory, vipnet, write_config
 from tests.schema import hold
 
-from vipnet.cli import render
+from vipnet.cli import render, screen
+from vipnet.cli.screen import Room
 
+MOVED_PEER = PEER | {"last_move": PARTNER}
 PEERS = {"peers": [PEER, QUIET_PEER]}
 
 
@@ -48,27 +51,29 @@ def test_vipnet_config_is_an_environment_variable(monkeypatch: pytest.MonkeyPatc
 
 
 def test_status_text() -> None:
-    with daemon({"status": answering(STATUS)}) as config:
+    with daemon({"status": answering({**STATUS, "peers": [QUIET_PEER, MOVED_PEER]})}) as config:
         done = vipnet("status", "--config", config)
     assert done.out.splitlines() == [
-        "a.vipip.net  ready",
+        "a.vipip.net  ready                                          vipnet 0.1.0, up 3 h",
         "",
         "  token     241.2.3.4 on tun0, 240.0.0.0/4, MTU 1420",
         "  now at    10.201.1.10:5847",
-        "  resolver  127.0.0.47:53 (hook: file)",
+        "  names     127.0.0.47:53 (hook: file)",
         "  publish   rfc2136 ok: 10.201.1.10",
-        "  counted   WireError 3",
+        "  moved     3 min ago (link) to 10.201.1.10:5847; 2 of 3 partners know",
+        "  counted   dropped_WireError 3",
         "",
-        "PEER         TOKEN       STATE        TRUST  RTT",
-        "b.vipip.net  240.17.4.9  established  dns    0.42 ms",
+        "PEER         TOKEN       STATE   TRUST  RTT",
+        "b.vipip.net  240.17.4.9  active  dns    0.42 ms",
         "    at 10.201.2.20:5847, 1.2 MB in, 980 B out",
-        "c.vipip.net  -           unknown      -      -",
+        "    told of our move in 1.2 ms, silent for 4.8 ms",
+        "c.vipip.net  -           idle    -      -",
     ]
 
 
 def test_status_names_what_keeps_it() -> None:
-    lines = click.unstyle(render.status(STARTING)).splitlines()
-    assert lines[0] == "a.vipip.net  starting"
+    lines = click.unstyle(screen.status(STARTING, Room())).splitlines()
+    assert lines[0].startswith("a.vipip.net  starting  ")
     assert "  now at    no network" in lines
     assert "            10.201.1.1 refused the key a.vipip.net (BADKEY)" in lines
     assert lines[-1].startswith("No peers yet")
@@ -76,8 +81,8 @@ def test_status_names_what_keeps_it() -> None:
 
 def test_trouble_with_a_peers_key_is_said_below_it() -> None:
     fingerprint = "-".join(["0123"] * 8)
-    text = render.peers([PEER | {"offered_key": fingerprint, "cloned_key": True}])
-    assert [line.strip() for line in text.splitlines()[-2:]] == [
+    text = screen.peers([PEER | {"offered_key": fingerprint, "cloned_key": True}], Room())
+    assert [line.strip() for line in click.unstyle(text).splitlines()[-2:]] == [
         "another key was offered, and refused: `vipnet trust list`",
         "two machines have its key: one is a copy of the other",
     ]
@@ -108,15 +113,70 @@ def test_colours_have_meaning_and_can_be_refused(monkeypatch: pytest.MonkeyPatch
     assert render.coloured("ready") == "ready"
 
 
-def test_text_fits_80_columns() -> None:
-    long_peer = {
-        **PEER,
-        "name": "a-host-with-a-long-name.department.example.org",
-        "locator": "[2001:db8:1234:5678:9abc:def0:1234:5678]:5847",
-    }
-    crowd = {**STATUS, "peers": [long_peer, QUIET_PEER], "locators": [long_peer["locator"]] * 3}
-    for line in click.unstyle(render.status(crowd)).splitlines():
-        assert len(line) <= 80, line
+LONG_PEER = {
+    **PEER,
+    "name": "a-host-with-a-long-name.department.example.org",
+    "state": "shaking hands",
+    "trust": "callback",
+    "locator": "[2001:db8:1234:5678:9abc:def0:1234:5678]:5847",
+    "heard_s": 4000.0,
+    "cloned_key": True,
+}
+CROWD = {
+    **STATUS,
+    "peers": [LONG_PEER, QUIET_PEER],
+    "locators": [LONG_PEER["locator"]] * 3,
+    "counters": {f"dropped_{kind}Error": 123_456 for kind in ("Wire", "Crypto", "Protocol")},
+}
+
+
+@pytest.mark.parametrize("columns", [*range(60, 100), 150, 300])
+def test_every_width_from_60_columns_on_shows_everything(columns: int) -> None:
+    rates = {str(LONG_PEER["name"]): (1_234_567.0, 890.0)}
+    lines = click.unstyle(screen.status(CROWD, Room(columns), rates)).splitlines()
+    assert max(map(len, lines)) <= columns
+    words = " ".join(lines).split()
+    narrow = click.unstyle(screen.status(CROWD, Room(300), rates)).split()
+    assert sorted(words) == sorted(narrow)
+    assert LONG_PEER["name"] in words
+
+
+def many(count: int) -> list[dict[str, Any]]:
+    """Every third was never heard; of the others, later names were heard earlier."""
+    return [
+        PEER
+        | {"name": f"host-{number:03}.example.org", "heard_s": None if number % 3 == 0 else float(number)}
+        for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize("lines", [20, 24, 50])
+def test_it_is_one_screen_however_many_peers_there_are(lines: int) -> None:
+    text = click.unstyle(screen.status({**STATUS, "peers": many(500)}, Room(80, lines)))
+    shown = text.splitlines()
+    assert lines - 4 <= len(shown) < lines  # the prompt needs a line
+    names = [line.split()[0] for line in shown if line.startswith("host-")]
+    assert names[:3] == ["host-001.example.org", "host-002.example.org", "host-004.example.org"]
+    assert shown[-1] == f"{500 - len(names)} more: `vipnet peers`"
+
+
+def test_what_fits_is_all_there() -> None:
+    assert "more:" not in screen.status({**STATUS, "peers": many(10)}, Room(80, 43))
+    assert "more:" not in screen.status({**STATUS, "peers": many(500)}, Room(80))
+    assert "497 more:" in screen.status({**STATUS, "peers": many(500)}, Room(80, 5))
+
+
+def test_an_older_daemon_is_shown_as_far_as_it_says() -> None:
+    older = {key: value for key, value in STATUS.items() if key not in ("uptime_s", "last_move")}
+    assert screen.status(older, Room()).splitlines()[0].endswith("vipnet 0.1.0")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-1.0, "0 s"), (59.4, "59 s"), (60.0, "1 min"), (7199.0, "1 h"), (200_000.0, "2 d")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert screen.duration(seconds) == text
 
 
 @pytest.mark.parametrize(

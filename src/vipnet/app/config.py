@@ -17,6 +17,7 @@ from vipnet.app import toml
 from vipnet.app.publishconfig import Publish
 from vipnet.app.texts import (
     DNS_PORT,
+    Host,
     HostPort,
     InterfaceName,
     InterfacePattern,
@@ -164,6 +165,21 @@ class Dns(Section, frozen=True):
             )
 
 
+class Metrics(Section, frozen=True):
+    """Numbers for Prometheus on a port; `vipnet metrics` needs none.
+
+    port     TCP; None: none is open
+    address  of this host; who reaches it learns whom this host speaks with
+    """
+
+    port: Port | None = None
+    address: Host = Host("127.0.0.1")
+
+    def __post_init__(self) -> None:
+        if not is_address(self.address):
+            raise ValueError(f'address = "{self.address}": must be an IP address of this host, or "0.0.0.0"')
+
+
 class Accept(Section, frozen=True):
     """Who may open a session to this host.
 
@@ -211,6 +227,7 @@ class Config(Section, frozen=True):
     dns: Dns = Dns()
     publish: Publish = Publish()
     accept: Accept = Accept()
+    metrics: Metrics = Metrics()
     peers: tuple[PeerConfig, ...] = field(default=(), name="peer")
 
     def __post_init__(self) -> None:

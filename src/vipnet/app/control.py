@@ -46,7 +46,7 @@ Feed = Callable[[dict[str, Any]], AsyncGenerator[bytes, None]]
 """Take a request's parameters, and return what is sent piece by piece; refusals are those of a Handler."""
 
 SOCKET_NAME: Final = "control.sock"
-EVERYBODY: Final = frozenset({"status", "peers", "moves", "resolve", "ping"})
+EVERYBODY: Final = frozenset({"status", "peers", "moves", "metrics", "resolve", "ping"})
 ROOT_ONLY: Final = frozenset({"capture"})
 GROUP: Final = "vipnet"
 

@@ -19,6 +19,7 @@ import contextlib
 import logging
 import os
 import signal
+from collections.abc import Callable
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network, ip_address
 from pathlib import Path
@@ -36,6 +37,7 @@ from vipnet.app.control import SOCKET_NAME, serve_control
 from vipnet.app.engine import Engine, now
 from vipnet.app.hook import Hook
 from vipnet.app.keys import load_key
+from vipnet.app.metrics.collect import Metrics
 from vipnet.app.nameservice import NameService
 from vipnet.app.operations import Operations
 from vipnet.app.ownrecords import OwnRecords
@@ -64,19 +66,22 @@ _FAREWELL_S: Final = 0.05  # for the answer to `down` to leave
 log = logging.getLogger(__name__)
 
 
-async def run_daemon(config: Config, path: Path) -> None:
+async def run_daemon(config: Config, path: Path, suppressed: Callable[[], int] = lambda: 0) -> None:
     """Run until SIGTERM, SIGINT or `down`. Raise VipnetError when a part cannot start or fails.
 
-    path  the file that CONFIG is from, to be read again on SIGHUP or `reload`
+    path        the file that CONFIG is from, to be read again on SIGHUP or `reload`
+    suppressed  lines that the log's pace has kept out, for metrics
     """
     with contextlib.ExitStack() as held:
-        await Daemon(config, path, held).run()
+        await Daemon(config, path, held, suppressed).run()
 
 
 class Daemon:
     """Everything is taken in the constructor: what cannot be had is an error before anything runs."""
 
-    def __init__(self, config: Config, path: Path, held: contextlib.ExitStack) -> None:
+    def __init__(
+        self, config: Config, path: Path, held: contextlib.ExitStack, suppressed: Callable[[], int]
+    ) -> None:
         self.config = config
         private_key = load_key(config.key_file)
         self.clock = Clock()
@@ -159,6 +164,15 @@ class Daemon:
             failed=self.portal.suspect,
         )
         self.publishing = self.records.loop
+        self.metrics = Metrics(
+            engine=self.engine,
+            names=self.names,
+            resolver=self._resolver,
+            publishing=self.publishing,
+            state=lambda: self.state,
+            offloads=self._offloads,
+            suppressed=suppressed,
+        )
         self._clones = CloneWatch(
             self.publishing,
             ask=ask_zone,
@@ -192,6 +206,7 @@ class Daemon:
                 log.info("daemon.started", extra={"host": self.config.name, "token": str(self.own_token())})
                 await supervisor.attend(lambda: f"{self.config.name} is {self.state}")
             finally:
+                log.info("daemon.stopping")
                 supervisor.tell("STOPPING=1")
                 self.engine.close()
 
@@ -206,6 +221,7 @@ class Daemon:
         nursery.start_soon(self.records.run)
         nursery.start_soon(self._clones.run)
         nursery.start_soon(self.portal.run)
+        await self._serve_metrics(nursery)
         for peer in self.config.peers:
             nursery.start_soon(self._look_up_listed, peer)
         self._operations = operations = Operations(
@@ -221,6 +237,7 @@ class Daemon:
             offloads=self._offloads,
             dns_ms=self._dns_ms,
             reload=self._reloading.reload,
+            metrics=self.metrics,
             stop=self._stop,
         )
         path = self.config.run_dir / SOCKET_NAME
@@ -240,6 +257,15 @@ class Daemon:
                 interfaces = self.config.transport.interfaces
                 await netwatch.watch(updates.clone(), ignore, interfaces, task_status=task_status)
             task_status = trio.TASK_STATUS_IGNORED
+
+    async def _serve_metrics(self, nursery: trio.Nursery) -> None:
+        """For who wants a port: 3 MB of memory that others do not spend."""
+        where = self.config.metrics
+        if where.port is not None:
+            from vipnet.app.metrics.serve import serve_metrics
+
+            registry = self.metrics.registry
+            await nursery.start(serve_metrics, where.address, where.port, registry, self.config.name)
 
     def _widen_tun(self, underlay: netwatch.Underlay) -> None:
         """Let tun0 make as large packets as our widest network carries; never smaller ones again.
@@ -331,7 +357,7 @@ class Daemon:
 
     def _handle_published(self) -> None:
         """The provider has confirmed: say so in the move's report."""
-        last = self.engine.moves[-1] if self.engine.moves else None
+        last = self.engine.moves.last
         if last is not None:
             self._dns_ms.setdefault(last.id, (now() - last.at) * 1000)
 

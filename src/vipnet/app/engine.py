@@ -14,6 +14,7 @@ from typing import Final
 
 import trio
 
+from vipnet.app.movehistory import MoveHistory
 from vipnet.app.resolving import Contact
 from vipnet.app.tap import Tap
 from vipnet.core.node import Node
@@ -45,7 +46,6 @@ from vipnet.system.udp import DatagramSockets, Received
 from vipnet.types import Fqdn, Instant, Locator, PublicKey, Token
 from vipnet.wire.offload import Packet
 
-_MOVES_KEPT: Final = 100
 _TURN: Final = 512  # datagrams before the applications' packets have their turn; about a millisecond
 _BACKLOG: Final = 1024  # datagrams that timers wait for: acks of as many partners
 _UNSENT_MAX: Final = 1 << 20  # bytes that wait for the socket; a batch of tun0 is at most 256 KiB
@@ -83,9 +83,10 @@ class Engine:
         now: Callable[[], Instant] = now,
     ) -> None:
         self.node, self.lookup = node, lookup
-        self.moves: deque[MoveReport] = deque(maxlen=_MOVES_KEPT)
+        self.moves = MoveHistory()
         self.counters: Counter[str] = Counter()
         self.tap: Tap | None = None  # while somebody watches the packets
+        self.sessions_begun = {"us": 0, "peer": 0}
         self._unsent: deque[Transmit] = deque()  # the socket had no room
         self._unsent_bytes = 0
         self._tun, self._sockets, self._store = tun, sockets, store
@@ -322,7 +323,7 @@ class Engine:
             case SessionReady() | PathAnswered():
                 self._note_contact(output)
             case MoveReport():
-                self._keep(output)
+                self.moves.add(output)
             case LogEvent() | OwnKeyCloned():
                 self._say(output)
 
@@ -379,6 +380,7 @@ class Engine:
         """For `vipnet resolve` and `ping`."""
         if isinstance(output, SessionReady):
             self._sessions_at[output.name] = trio.current_time()
+            self.sessions_begun["us" if output.begun_by_us else "peer"] += 1
             log.debug("session.new", extra={"peer": output.name, "begun_by_us": output.begun_by_us})
             return
         for sender in self._pings.get(output.name, ()):
@@ -386,15 +388,6 @@ class Engine:
                 sender.send_nowait(output.rtt_s)
             except trio.WouldBlock:
                 self.counters["ping_unread"] += 1
-
-    def _keep(self, report: MoveReport) -> None:
-        """The newest report of a move takes the place of its earlier ones."""
-        if self.moves and self.moves[-1].id == report.id:
-            self.moves[-1] = report
-        else:
-            self.moves.append(report)
-            fields = {"cause": report.cause, "new": [str(locator) for locator in report.new]}
-            log.info("move.begun", extra=fields)
 
     def _dropped(self, error: PeerError, source: Locator) -> None:
         self.counters[f"dropped_{type(error).__name__}"] += 1

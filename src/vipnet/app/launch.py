@@ -24,7 +24,7 @@ import trio
 from vipnet.app import leftovers
 from vipnet.app.config import Config, load_config
 from vipnet.app.control import ask_daemon
-from vipnet.app.logs import configure_logging
+from vipnet.app.logs import LogOptions, configure_logging
 from vipnet.errors import ConfigError, HostError, NotReadyError, NotRunningError, VipnetError
 
 LOCK_NAME: Final = "vipnet.pid"
@@ -91,17 +91,22 @@ def _read_pid(lock: int) -> int | None:
 # --- start
 
 
-def run(config_path: Path) -> None:
+def run(config_path: Path, log: LogOptions = LogOptions()) -> None:  # noqa: B008 - frozen
     """Be the daemon until it is told to stop; raise what stops it."""
     config = load_config(config_path)
     with run_lock(config.run_dir):
         from vipnet.app.daemon import run_daemon
 
-        configure_logging()
-        trio.run(run_daemon, config, config_path.absolute())
+        pace = configure_logging(log)
+        trio.run(run_daemon, config, config_path.absolute(), lambda: pace.suppressed)
 
 
-def start(config_path: Path, *, within_s: float = READY_S) -> bool:
+def start(
+    config_path: Path,
+    log: LogOptions = LogOptions(),  # noqa: B008 - frozen
+    *,
+    within_s: float = READY_S,
+) -> bool:
     """Have a daemon that is ready; return True when there was none before.
 
     Raise NotReadyError, which names the missing part, when it runs and is not ready
@@ -114,7 +119,7 @@ def start(config_path: Path, *, within_s: float = READY_S) -> bool:
     while True:
         # One that is stopping holds the lock until it is gone; then it is our turn.
         if child is None and running_pid(run_dir) is None:
-            child = _spawn(config_path, run_dir)
+            child = _spawn(config_path, run_dir, log)
         status = _status(run_dir)
         if status is not None and status["state"] == "ready":
             ours = child is not None and running_pid(run_dir) == child.pid
@@ -132,7 +137,7 @@ def start(config_path: Path, *, within_s: float = READY_S) -> bool:
         time.sleep(_POLL_S)
 
 
-def _spawn(config_path: Path, run_dir: Path) -> subprocess.Popen[bytes]:
+def _spawn(config_path: Path, run_dir: Path, options: LogOptions) -> subprocess.Popen[bytes]:
     path = run_dir / LOG_NAME
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -144,7 +149,7 @@ def _spawn(config_path: Path, run_dir: Path) -> subprocess.Popen[bytes]:
         raise _run_dir_refused(run_dir, error) from None
     try:
         return subprocess.Popen(
-            [*_PROGRAM, "run", "--config", str(config_path.absolute())],
+            [*_PROGRAM, "run", "--config", str(config_path.absolute()), *options.arguments()],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

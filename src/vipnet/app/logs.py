@@ -1,27 +1,126 @@
-"""The log on standard error: one line an event, its name and then its fields."""
+"""The log: an event a line, its name, which never changes, and then its fields.
+
+    standard error   2026-11-24 14:02:03,456 INFO    path.lost peer=b.example.org
+    --log-json       {"time": "...", "level": "info", "event": "path.lost", "peer": "b.example.org"}
+    systemd          VIPNET_EVENT=path.lost VIPNET_PEER=b.example.org, where the journal hears us
+
+docs/observing.md has all events. What others say of themselves (a name, a reason) is in the fields:
+whatever it is, it stays inside its own line.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import sys
-from typing import Final
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final, Literal
 
-_PLAIN_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+from msgspec import Struct
+
+from vipnet.app.logpace import LogPace, fields_of
+from vipnet.system.journal import Journal, leads_to_journal
+
+Level = Literal["debug", "info", "warning", "error"]  # cli/options.py has it too: importing takes time
+
+_PRIORITIES: Final = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}  # syslog(3)
 
 
-def configure_logging(level: int = logging.INFO) -> None:
-    """One line an event on standard error: its name, then its fields."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_EventFormatter("%(asctime)s %(levelname)-7s %(message)s"))
+class LogOptions(Struct, frozen=True):
+    """What the command line says of the log."""
+
+    level: Level = "info"
+    as_json: bool = False
+
+    def arguments(self) -> list[str]:
+        """The same for the command line of another process."""
+        return ["--log-level", self.level, *(["--log-json"] if self.as_json else [])]
+
+
+def configure_logging(
+    options: LogOptions = LogOptions(),  # noqa: B008 - frozen
+    environment: Mapping[str, str] = os.environ,
+) -> LogPace:
+    """Log to standard error, or to the journal when that is where standard error goes.
+
+    Return what keeps floods out of it, which counts them.
+    """
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if options.as_json else PlainFormatter())
+    if not options.as_json and leads_to_journal(sys.stderr.fileno(), environment):
+        handler = JournalHandler(Journal(), handler)
+    pace = LogPace()
+    handler.addFilter(pace)
     logger = logging.getLogger("vipnet")
     logger.addHandler(handler)
-    logger.setLevel(level)
+    logger.setLevel(options.level.upper())
     logger.propagate = False
+    return pace
 
 
-class _EventFormatter(logging.Formatter):
-    """`path.switched peer=b.example.org gap_ms=3.1`: names never change, whatever varies is a field."""
+class PlainFormatter(logging.Formatter):
+    """For people: `path.switched peer=b.example.org gap_ms=3.1`."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        return " ".join([super().formatMessage(record), *_words(record)])
+
+
+class JsonFormatter(logging.Formatter):
+    """For programs: one object a line; what JSON has no form for is text."""
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = {key: value for key, value in vars(record).items() if key not in _PLAIN_FIELDS}
-        return " ".join([super().format(record), *(f"{key}={value}" for key, value in fields.items())])
+        when = datetime.fromtimestamp(record.created, UTC)
+        line = {
+            "time": when.isoformat(timespec="microseconds"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **fields_of(record),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+class JournalHandler(logging.Handler):
+    """An entry of the journal for each event, with its fields; OTHERWISE has what it does not take."""
+
+    def __init__(self, journal: Journal, otherwise: logging.Handler) -> None:
+        super().__init__()
+        self._journal, self._otherwise = journal, otherwise
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = " ".join([record.getMessage(), *_words(record)])
+        if record.exc_info:
+            message += "\n" + logging.Formatter().formatException(record.exc_info)
+        fields = {
+            "MESSAGE": message,
+            "PRIORITY": str(_PRIORITIES.get(record.levelno, 3)),
+            "SYSLOG_IDENTIFIER": "vipnet",
+            "VIPNET_EVENT": record.getMessage(),
+        }
+        fields |= {f"VIPNET_{name.upper()}": _text(value) for name, value in fields_of(record).items()}
+        if not self._journal.send(fields):
+            self._otherwise.emit(record)
+
+    def close(self) -> None:
+        self._journal.close()
+        super().close()
+
+
+def _words(record: logging.LogRecord) -> list[str]:
+    return [f"{key}={_quoted(_text(value))}" for key, value in fields_of(record).items()]
+
+
+def _text(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _quoted(text: str) -> str:
+    """TEXT as it is, or as JSON has it where it could be taken for more than one word, or for a line."""
+    plain = text and text.isprintable() and not set(text) & set(' "=')
+    return text if plain else json.dumps(text)

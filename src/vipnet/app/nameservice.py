@@ -85,6 +85,7 @@ class NameService:
     ) -> None:
         self._hooked, self._captive, self._has_route = hooked, captive, has_route
         self.counters: Counter[str] = Counter()
+        self.answers = {"token": 0, "passed_on": 0, "failed": 0}
         self._own_name, self._own_token, self._lookup = own_name, own_token, lookup
         self._name_of = name_of
         self.kinds = NameKinds(
@@ -122,6 +123,7 @@ class NameService:
             return await self._answer_unknown(wire, tcp, host)
         except BogusError as error:
             self.counters["dns_bogus"] += 1
+            self.answers["failed"] += 1
             why = str(error)
         return _built(wire, lambda query: failure(query, EDECode.DNSSEC_BOGUS, why))
 
@@ -212,18 +214,24 @@ class NameService:
         if query.question[0].rdtype != A:
             return no_data(query, aliases)
         try:
-            return token_answer(query, await self.kinds.token(name, found), aliases)
+            answer = token_answer(query, await self.kinds.token(name, found), aliases)
         except UnreachableError as error:
             self.counters["dns_unreachable"] += 1
+            self.answers["failed"] += 1
             return failure(query, EDECode.NETWORK_ERROR, str(error))
+        self.answers["token"] += 1
+        return answer
 
     async def _pass_on(self, wire: bytes, tcp: bool) -> bytes:
         try:
-            return await self._lookup.exchange(wire, tcp=tcp)
+            reply = await self._lookup.exchange(wire, tcp=tcp)
         except LookupFailedError as error:
             self.counters["dns_upstream_failed"] += 1
+            self.answers["failed"] += 1
             why = str(error)
-        return _built(wire, lambda query: failure(query, EDECode.NETWORK_ERROR, why))
+            return _built(wire, lambda query: failure(query, EDECode.NETWORK_ERROR, why))
+        self.answers["passed_on"] += 1
+        return reply
 
     def _short_lived(self, reply: bytes) -> bytes:
         """A legacy answer given without knowing: asked again soon."""

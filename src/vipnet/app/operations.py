@@ -16,10 +16,12 @@ from vipnet.app.config import Config
 from vipnet.app.control import Feed, Handler, text
 from vipnet.app.engine import Engine, now
 from vipnet.app.hook import Hook
+from vipnet.app.metrics.collect import Metrics
 from vipnet.app.nameservice import NameService
 from vipnet.app.publishing import PublishLoop
 from vipnet.app.resolving import Resolving
 from vipnet.app.trusting import TrustOperations
+from vipnet.core.outputs import MoveReport
 from vipnet.errors import ConfigError, HostError, PublishError
 from vipnet.system.lookup import Lookup
 from vipnet.system.resolver import Resolver
@@ -34,6 +36,7 @@ class Operations:
     offloads  what the kernel does for tun0, for sending and for receiving
     dns_ms    by move: how long until DNS had the new address
     reload    takes over a changed configuration
+    metrics   for Prometheus
     stop      ends the daemon, after the answer has left
     """
 
@@ -52,6 +55,7 @@ class Operations:
         offloads: Callable[[], dict[str, bool]],
         dns_ms: Mapping[int, float],
         reload: Callable[[], dict[str, Any]],
+        metrics: Metrics,
         stop: Callable[[], None],
     ) -> None:
         self._reload_config = reload
@@ -59,6 +63,7 @@ class Operations:
         self._resolver, self._publishing, self._hook = resolver, publishing, hook
         self._state, self._offloads, self._dns_ms, self._stop = state, offloads, dns_ms, stop
         self._capturing = Capturing(config, engine)
+        self._metrics, self._started_at = metrics, now()
         self._trust = TrustOperations(config, engine=engine, lookup=lookup, publishing=publishing)
 
     def use(self, config: Config) -> None:
@@ -72,6 +77,7 @@ class Operations:
             "status": self._status,
             "peers": self._peers,
             "moves": self._moves,
+            "metrics": self._metrics_text,
             "resolve": self._resolve,
             "ping": self._ping,
             **self._trust.handlers,
@@ -90,6 +96,7 @@ class Operations:
             "name": config.name,
             "state": self._state(),
             "version": __version__,
+            "uptime_s": now() - self._started_at,
             "tun": {
                 "interface": config.tun.interface,
                 "token": None if own is None else str(own),
@@ -104,23 +111,36 @@ class Operations:
                 "note": self._hook.note,
             },
             "publish": self._publishing.status(),
+            "last_move": self._last_move(),
             "peers": self._peer_list(),
             "counters": report.counters(
                 node, self._engine.counters, self._names.counters, self._resolver.counters
             ),
         }
 
+    def _last_move(self) -> dict[str, Any] | None:
+        """Without its partners, of which there may be thousands: `moves` has them."""
+        last = self._engine.moves.last
+        if last is None:
+            return None
+        told = sum(line.outcome in ("acked", "dns") for line in last.partners)
+        counts = {"ago_s": now() - last.at, "partner_count": len(last.partners), "told_count": told}
+        return {key: value for key, value in self._move(last).items() if key != "partners"} | counts
+
     async def _peers(self, _params: dict[str, Any]) -> object:
         return {"peers": self._peer_list()}
 
     def _peer_list(self) -> list[dict[str, Any]]:
-        moves = self._engine.moves
-        return report.peers_status(self._engine.node, moves[-1] if moves else None, now())
+        return report.peers_status(self._engine.node, self._engine.moves.last, now())
 
     async def _moves(self, _params: dict[str, Any]) -> object:
-        offset_s = time.time() - now()
-        moves = self._engine.moves
-        return {"moves": [report.move_status(move, self._dns_ms.get(move.id), offset_s) for move in moves]}
+        return {"moves": [self._move(move) for move in self._engine.moves]}
+
+    def _move(self, move: MoveReport) -> dict[str, Any]:
+        return report.move_status(move, self._dns_ms.get(move.id), time.time() - now())
+
+    async def _metrics_text(self, _params: dict[str, Any]) -> object:
+        return {"text": self._metrics.text()}
 
     async def _resolve(self, params: dict[str, Any]) -> object:
         return (await self._resolving.trace(text(params, "name"))).json()

@@ -67,6 +67,8 @@ class PublishLoop:
         self._not_before = -math.inf  # the provider's will
         self._refresh_at = math.inf
         self._failures = 0
+        self.updates = {"ok": 0, "failed": 0}
+        self.succeeded_at: float | None = None  # on trio's clock
         self._calling = trio.Lock()
         self._state: State = "off" if publisher is None else "pending"
         self._error: str | None = None
@@ -246,6 +248,8 @@ class PublishLoop:
         self, publisher: Publisher, addresses: tuple[str, ...], there: tuple[str, ...], *, stale: bool
     ) -> None:
         self._confirmed, self._failures = None if stale else addresses, 0
+        self.updates["ok"] += 1
+        self.succeeded_at = trio.current_time()
         self._address = there[0] if there else None
         self._refresh_at = trio.current_time() + publisher.refresh_s
         if self._wanted == addresses and not stale:
@@ -255,6 +259,7 @@ class PublishLoop:
 
     def _failed(self, error: PublishError, addresses: tuple[str, ...]) -> None:
         now = trio.current_time()
+        self.updates["failed"] += 1
         self._not_before = max(self._not_before, now + error.retry_after_s)
         if self._wanted != addresses:
             return  # nobody wants that any more

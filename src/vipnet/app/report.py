@@ -23,7 +23,7 @@ def peer_status(peer: Peer, last: MoveReport | None, now: Instant) -> dict[str, 
         "name": peer.name,
         "token": None if binding is None else str(binding.remote_token),
         "local_token": None if binding is None else str(binding.local_token),
-        "state": _state(peer, now),
+        "state": state_of(peer, now),
         "trust": peer.known.trust,
         "offered_key": None if offered is None else fingerprint(offered),
         "cloned_key": peer.runs.are_two(now),
@@ -38,7 +38,8 @@ def peer_status(peer: Peer, last: MoveReport | None, now: Instant) -> dict[str, 
     }
 
 
-def _state(peer: Peer, now: Instant) -> str:
+def state_of(peer: Peer, now: Instant) -> str:
+    """What is going on with a peer: one word, or two."""
     if peer.hints is not None:
         return "moving"
     if peer.initiator.active and peer.sessions.sending(now) is None:

@@ -37,11 +37,12 @@ SECTIONS: Final[dict[str, tuple[Entry, ...]]] = {
     ),
     "Look": (
         Entry("status", "vipnet.cli.status", "How this host is, and who it speaks to."),
-        Entry("peers", "vipnet.cli.status", "The peers: token, path, traffic."),
-        Entry("moves", "vipnet.cli.status", "What happened when this host changed its address."),
         Entry("resolve", "vipnet.cli.resolve", "What a name leads to, step by step."),
         Entry("ping", "vipnet.cli.resolve", "Ask a peer's daemon whether it is there."),
         Entry("doctor", "vipnet.cli.doctor", "What keeps it from working here, and what mends it."),
+        Entry("peers", "vipnet.cli.status", "The peers: token, path, traffic."),
+        Entry("moves", "vipnet.cli.status", "What happened when this host changed its address."),
+        Entry("metrics", "vipnet.cli.metrics", "What is counted and measured, for Prometheus."),
     ),
     "More": (
         Entry("run", "vipnet.cli.run", "Run in the foreground (systemd, containers)."),
@@ -68,24 +69,25 @@ class Commands(click.Group):
         command: click.Command = getattr(importlib.import_module(entry.module), entry.name)
         return command
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The commands alone: with the two options everybody knows it would be more than a screen."""
-        self.format_commands(ctx, formatter)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """All of it on a terminal of 24 lines, the prompt too."""
         there = set(self.list_commands(ctx))
+        lines = ["Usage: vipnet COMMAND [OPTIONS]", self.get_short_help_str(80), ""]
         for title, entries in SECTIONS.items():
-            with formatter.section(title):
-                formatter.write_dl(
-                    [(entry.name.ljust(8), entry.summary) for entry in entries if entry.name in there]
-                )
+            shown = [entry for entry in entries if entry.name in there]
+            heads = [title, *[""] * len(shown)]
+            lines += [
+                f"{head:<5}  {entry.name:<8} {entry.summary}"
+                for head, entry in zip(heads, shown, strict=False)
+            ]
+        lines += ["", "`vipnet COMMAND --help` says more, with an example. `vipnet --version`"]
+        formatter.write("\n".join(lines) + "\n")
 
 
 @click.command(
     cls=Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
-    epilog="`vipnet COMMAND --help` says more, with an example. Also: `--version`.",
 )
 @click.version_option(__version__, message="vipnet %(version)s")
 @click.pass_context

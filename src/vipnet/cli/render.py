@@ -1,7 +1,7 @@
 """The daemon's answers as plain text: calm, 80 columns, colours only on a terminal.
 
-The shapes are those of docs/json.md, `status`, `moves`, `resolve`; absent
-is None there and "-" here.
+The shapes are those of docs/json.md, `moves`, `resolve`; absent is None there and "-" here.
+screen.py has `status` and `peers`.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ def cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def fields(pairs: Iterable[tuple[str, str]]) -> list[str]:
-    """A label and its text a line, long texts wrapped under their beginning."""
+def fields(pairs: Iterable[tuple[str, str]], columns: int = _WIDTH) -> list[str]:
+    """A label and its text a line, long texts wrapped under their beginning; none where there is no text."""
     lines = []
     for label, text in pairs:
-        rest = textwrap.wrap(text, _WIDTH - 12, break_long_words=False, break_on_hyphens=False)
+        rest = textwrap.wrap(text, columns - 12, break_long_words=False, break_on_hyphens=False)
         lines += [f"  {label if n == 0 else '':<9} {part}" for n, part in enumerate(rest)]
     return lines
 
@@ -65,73 +65,6 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, widest: int = 3
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     ]
-
-
-# --- status, peers
-
-
-def status(reply: dict[str, Any]) -> str:
-    tun, dns, publish = reply["tun"], reply["dns"], reply["publish"]
-    lines = [f"{reply['name']}  {coloured(reply['state'])}", ""]
-    lines += fields(
-        [
-            ("token", f"{tun['token'] or '-'} on {tun['interface']}, {tun['subnet']}, MTU {tun['mtu']}"),
-            ("now at", ", ".join(reply["locators"]) or "no network"),
-            ("resolver", f"{dns['listen'] or '-'} (hook: {dns['hook']})"),
-            ("", dns.get("note") or ""),
-            ("publish", _publish(publish)),
-            ("", publish["error"] or ""),
-        ]
-    )
-    noted = {name: count for name, count in sorted(reply["counters"].items()) if count}
-    if noted:
-        counted = ", ".join(f"{name} {count:,}" for name, count in noted.items())
-        lines += fields([("counted", counted)])
-    lines += ["", peers(reply["peers"])]
-    return "\n".join(lines)
-
-
-def _publish(publish: dict[str, Any]) -> str:
-    if publish["state"] == "off":
-        return "off"
-    return f"{publish['provider']} {coloured(publish['state'])}: {publish['address'] or '-'}"
-
-
-def peers(items: Sequence[dict[str, Any]]) -> str:
-    if not items:
-        return "No peers yet: use the name of one, as in `ping b.example.org`."
-    head, *rows = table(
-        ("PEER", "TOKEN", "STATE", "TRUST", "RTT"),
-        [
-            (peer["name"], peer["token"] or "-", peer["state"], peer["trust"] or "-", ms(peer["srtt_ms"]))
-            for peer in items
-        ],
-    )
-    lines = [head]
-    for peer, row in zip(items, rows, strict=True):
-        lines.append(row)
-        if detail := _detail(peer):
-            lines.append(f"    {detail}")
-        lines += [f"    {warning}" for warning in _warnings(peer)]
-    return "\n".join(lines)
-
-
-def _warnings(peer: dict[str, Any]) -> list[str]:
-    warnings = []
-    if peer["offered_key"] is not None:
-        warnings.append("another key was offered, and refused: `vipnet trust list`")
-    if peer["cloned_key"]:
-        warnings.append("two machines have its key: one is a copy of the other")
-    return warnings
-
-
-def _detail(peer: dict[str, Any]) -> str:
-    parts = []
-    if peer["locator"]:
-        parts.append(f"at {peer['locator']}")
-    if peer["rx_bytes"] or peer["tx_bytes"]:
-        parts.append(f"{size(peer['rx_bytes'])} in, {size(peer['tx_bytes'])} out")
-    return ", ".join(parts)
 
 
 # --- moves

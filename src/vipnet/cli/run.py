@@ -7,20 +7,23 @@ from pathlib import Path
 
 import click
 
-from vipnet.cli.options import config_option, json_option
+from vipnet.cli.options import LogLevel, config_option, json_option, log_options
 
 
-@click.command(epilog="Example: vipnet run --config /etc/vipnet/config.toml")
+@click.command(epilog="Example: sudo vipnet run --log-level debug")
+@log_options
 @config_option
-def run(config_path: Path) -> None:
+def run(config_path: Path, log_level: LogLevel, log_json: bool) -> None:
     """Run in the foreground until SIGTERM or Ctrl-C.
 
-    For systemd and containers; the log goes to standard error. Without network, DNS
-    or the right time it stays and tries again. SIGHUP is `vipnet reload`.
+    For systemd and containers; the log goes to standard error, or with its fields to
+    systemd's journal where that is the same. Without network, DNS or the right time it
+    stays and tries again. SIGHUP is `vipnet reload`.
     """
     from vipnet.app import launch
+    from vipnet.app.logs import LogOptions
 
-    launch.run(config_path)
+    launch.run(config_path, LogOptions(log_level, log_json))
 
 
 @click.command("reload", epilog="Example: sudo vipnet reload")
@@ -50,22 +53,24 @@ def reload(config_path: Path, as_json: bool) -> None:
 
 
 @click.command(epilog="Example: sudo vipnet up && ssh b.example.org")
+@log_options
 @config_option
-def up(config_path: Path) -> None:
+def up(config_path: Path, log_level: LogLevel, log_json: bool) -> None:
     """Start in the background and wait until ready.
 
     Ready means: tun0 and the resolver are up, and DNS says where this host is. Exit
     status 3 and the missing part when that takes more than 10 s; the daemon then
-    goes on trying. When it runs already, nothing changes.
+    goes on trying; its log is vipnet.log in run_dir. When it runs already, nothing changes.
 
     It also says which programs here wait on all addresses: partners can reach
     them now. It changes no firewall.
     """
     from vipnet.app import launch
     from vipnet.app.config import load_config
+    from vipnet.app.logs import LogOptions
 
     config = load_config(config_path)
-    if not launch.start(config_path):
+    if not launch.start(config_path, LogOptions(log_level, log_json)):
         click.echo(f"{config.name} is running already, and ready")
         return
     click.echo(f"{config.name} is ready")

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 import click
 
-from vipnet.cli import render
+from vipnet.cli import render, screen
 from vipnet.cli.options import config_option, json_option
-
-_WATCH_S = 1.0
 
 
 @click.command(epilog="Example: vipnet status --watch")
@@ -25,15 +22,14 @@ def status(config_path: Path, as_json: bool, watch: bool) -> None:
     STATE is ready, starting, detached (no network), captive, clock (this host's
     time is wrong), cloned-key or stopping.
     """
-    while True:
-        reply = ask(config_path, "status")
-        text = json.dumps(reply) if as_json else render.status(reply)
-        if watch and not as_json:
-            click.clear()
-        click.echo(text)
-        if not watch:
-            return
-        time.sleep(_WATCH_S)
+    if watch and as_json:
+        raise click.UsageError("--watch is for people, --json for programs: take one of them.")
+    if watch:
+        from vipnet.cli.watch import watch as watch_status
+
+        watch_status(lambda: ask(config_path, "status"))
+    reply = ask(config_path, "status")
+    click.echo(json.dumps(reply) if as_json else screen.status(reply, screen.Room.of_terminal()))
 
 
 @click.command(epilog="Example: vipnet peers")
@@ -42,7 +38,7 @@ def status(config_path: Path, as_json: bool, watch: bool) -> None:
 def peers(config_path: Path, as_json: bool) -> None:
     """List the peers: token, trust, where they are, traffic."""
     reply = ask(config_path, "peers")
-    click.echo(json.dumps(reply) if as_json else render.peers(reply["peers"]))
+    click.echo(json.dumps(reply) if as_json else screen.peers(reply["peers"], screen.Room()))
 
 
 @click.command(epilog="Example: vipnet moves")

@@ -55,9 +55,9 @@ def _serve_liveness(peer: Peer, step: LivenessStep, now: Instant) -> list[Output
             return peer.challenge(peer.mapping.candidates(), now, everywhere=True)
         case LivenessStep.DEAD:
             # The peer may be elsewhere, or have lost its session: ask DNS, and shake hands anew.
-            peer.dead = True
+            lost = peer.lose_path(now)
             peer.want_handshake(now)
-            return outbound.want_lookup(peer, "path is dead")
+            return lost + outbound.want_lookup(peer, "path is dead")
         case LivenessStep.PROBE_QUIET:
             peer.doubt_path()
             current = peer.mapping.current

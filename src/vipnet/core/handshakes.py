@@ -158,17 +158,17 @@ def _learn_place(
     first, before = mapping.last_heard is None, mapping.current
     restarted = peer.boot_id != boot_id  # or we did: what we had stored is older than any handshake
     peer.boot_id = boot_id
-    peer.dead = False
+    found = peer.find_path()
     mapping.last_heard = now
     if move_number < mapping.move_number and not restarted:
-        return []
+        return found
     listed = usable_only(locators, host.space.subnet, host.locators)
     if usable(source, host.space.subnet, host.locators):
         mapping.believe(listed or (source,), source, move_number)
     elif listed:
         mapping.believe(listed, listed[0], move_number)
     else:
-        return []
+        return found
     peer.liveness.reset()
     told = peer.located() if first or mapping.current != before else []
-    return [peer.remember(locators=mapping.locators, move_number=move_number), *told]
+    return [peer.remember(locators=mapping.locators, move_number=move_number), *found, *told]

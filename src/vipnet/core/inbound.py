@@ -96,8 +96,7 @@ def _handle_opened(
     elif newest and source != peer.mapping.current:
         outputs += moving.handle_foreign_source(peer, source, now)
     if peer.dead:
-        peer.dead = False
-        outputs += flush(peer, now)
+        outputs += peer.find_path() + flush(peer, now)
     if peer.in_outage() and from_current:
         outputs += moving.ask_what_arrived(peer, now)
     return outputs

@@ -190,6 +190,22 @@ class Peer:
         if self.outage_from is None:
             self.outage_from = self.mapping.last_heard if since is None else since
 
+    def lose_path(self, now: Instant) -> list[Output]:
+        """Nothing gets through: packets wait from now on, unsealed."""
+        if self.dead:
+            return []
+        self.dead = True
+        silent_s = round(now - self.last_sign_of_life(now), 1)
+        fields = {"peer": self.name, "locator": str(self.mapping.current), "silent_s": silent_s}
+        return [LogEvent("path.lost", fields, "warning")]
+
+    def find_path(self) -> list[Output]:
+        """The peer is there again."""
+        if not self.dead:
+            return []
+        self.dead = False
+        return [LogEvent("path.found", {"peer": self.name})]
+
     def newly_dropped(self) -> int:
         """What the stores had no room for since this was asked last."""
         dropped = self.stash.dropped + self.backlog.refused + self.flows.dropped

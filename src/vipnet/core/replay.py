@@ -35,13 +35,13 @@ def begin(
         sent.waiting = True
     # A place on trial gets little, the rest goes where nobody may be: its proof brings another report.
     peer.outage_from = peer.last_sign_of_life(now) if peer.trial.under_way else None
-    peer.dead = False
+    found = peer.find_path()
     peer.replaying = deque(missing)
     newest = peer.sessions.newest
     peer.reported = frozenset(report.index for report in reports)
     if newest is not None:
         peer.reported |= {newest.remote_index}
-    return go_on(peer, now)
+    return found + go_on(peer, now)
 
 
 def go_on(peer: Peer, now: Instant) -> list[Output]:
