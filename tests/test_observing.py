@@ -136,7 +136,7 @@ def test_prometheus_takes_every_query(tmp_path: Path) -> None:
     queries = [re.sub(r"\$__\w+", "5m", query) for query in queries]
     rules = [{"record": f"query:{number}", "expr": query} for number, query in enumerate(queries)]
     (tmp_path / "queries.yml").write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
-    for command in (["rules", tmp_path / "queries.yml"], ["config", GRAFANA / "prometheus.yml"]):
+    for command in (["rules", str(tmp_path / "queries.yml")], ["config", str(GRAFANA / "prometheus.yml")]):
         done = subprocess.run([PROMTOOL, "check", *command], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 

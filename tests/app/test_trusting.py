@@ -64,6 +64,7 @@ class Machine:
         create_key(self.config.key_file)
         self.store = Store(directory / "state.db")
         self.republished, self.writes_record = 0, True
+        self.tun = FakeTun()
         lookup = cast("Lookup", DeadDns())
         host = Host(
             name,
@@ -78,7 +79,7 @@ class Machine:
         host.space.choose_own(name, host.unix_s)
         self.engine = Engine(
             Node(host, self.store.load()),
-            tun=FakeTun(),
+            tun=self.tun,
             sockets=FakeSockets(wire, AT[name]),
             store=self.store,
             lookup=lookup,
