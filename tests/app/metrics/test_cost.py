@@ -37,7 +37,7 @@ def test_no_packet_calls_anything_that_observes(tmp_path: Path) -> None:
         remote = await a.engine.bind(LookupResult(B))
         binding = a.engine.node.peers[B].binding
         assert binding is not None
-        before = read(metrics_of(b))["vipnet_peer_receive_bytes_total", A]
+        before = b.engine.node.peers[A].rx_bytes
         sys.setprofile(note)
         try:
             for _ in range(PACKETS):
