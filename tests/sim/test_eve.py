@@ -98,6 +98,46 @@ def test_what_dns_says_moves_nothing() -> None:
     assert current(a, b) == b.locator
 
 
+def impostor_of(net: Network, host: SimHost) -> SimHost:
+    """Another machine that says it is HOST, with a key of its own; DNS is forged and says so, too."""
+    impostor = SimHost(net, host.name)
+    impostor.boot()
+    impostor.move_to(net.new_address(), publish=False)
+    net.hosts[host.name] = impostor
+    assert impostor.locator is not None
+    net.zone[host.name] = impostor.locator.host
+    return impostor
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_a_changed_key_is_refused_whatever_dns_says_unsigned(away: bool) -> None:
+    net, a, b = talking_pair()
+    known = b.public_key
+    if away:
+        b.crash()
+    impostor = impostor_of(net, b)
+    impostor.resolve(a)
+    net.run_for(20)
+    assert a.node.peers[b.name].key == known, "a stranger's key has taken the place of the one that is known"
+    a.send(b, b"for b alone")
+    net.run_for(20)
+    assert b"for b alone" not in impostor.received, "a packet has reached whoever said it was b"
+    assert b"for b alone" in b.received or away
+    refused = [event.fields for event in a.logs if event.name == "trust.key_changed"]
+    assert len(refused) == 1
+    assert "accept-new-key" in str(refused[0])
+
+
+def test_another_key_in_dns_alone_changes_nothing() -> None:
+    net, a, b = talking_pair()
+    known = b.public_key
+    impostor = impostor_of(net, b)
+    a.handle_lookup(net.result(b.name))
+    net.run_for(20)
+    assert a.node.peers[b.name].key == known, "DNS has changed a key, and nobody had signed it"
+    assert b.name not in impostor.node.peers
+
+
 def test_a_lease_that_ran_out_asks_dns_once_and_none_before() -> None:
     net, a, b = talking_pair()
     lease_s = a.policy.lease_s
