@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -117,7 +118,7 @@ def running_powerdns(
     _done([*util, "load-zone", ZONE, str(directory / "zone")])
     for line in lines:
         if line.startswith("pdnsutil "):
-            _done([*util, *line.split()[1:]])
+            _done([*util, *shlex.split(line)[1:]])
     with running(["pdns_server", f"--config-dir={directory}"], directory, ZONE, server):
         yield Bind(directory, ZONE, server)
 
