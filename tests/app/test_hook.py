@@ -209,7 +209,12 @@ def test_auto_takes_what_keeps_the_file(
         done.append("resolvconf")
 
     monkeypatch.setattr("vipnet.system.resolved.is_running", is_running)
+
+    async def domains(besides: str) -> tuple[str, ...]:
+        return ()
+
     monkeypatch.setattr("vipnet.system.resolved.route", route)
+    monkeypatch.setattr("vipnet.system.resolved.domains", domains)
     monkeypatch.setattr("vipnet.system.resolvconf.Resolvconf.take", take)
     monkeypatch.setattr("vipnet.system.resolvconf.is_installed", lambda: True)
     etc.write_text(text)
@@ -220,7 +225,7 @@ def test_auto_takes_what_keeps_the_file(
         assert hook.active
 
     run(hook, main)
-    expected = {"resolved": [("tun0", "127.0.0.47", ["."])], "resolvconf": ["resolvconf"], "file": []}
+    expected = {"resolved": [("tun0", "127.0.0.47", (".",))], "resolvconf": ["resolvconf"], "file": []}
     assert done == expected[kind]
     assert etc.read_text() == text
 
@@ -247,3 +252,59 @@ def test_domains_that_come_to_us() -> None:
     assert [name for name in default if name.endswith("in-addr.arpa")] == [
         f"{octet}.in-addr.arpa" for octet in range(240, 256)
     ]
+
+
+def test_what_is_known_comes_to_us_though_a_network_has_its_domain(
+    etc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """resolved asks whoever has the closest domain, and networks have domains; both may change."""
+    elsewhere: list[str] = []
+    known = [Fqdn("b.example.org"), Fqdn("b.example.net")]
+    routed: list[tuple[str, ...]] = []
+
+    async def domains(besides: str) -> tuple[str, ...]:
+        return tuple(elsewhere)
+
+    async def route(interface: str, listen: str, ours: tuple[str, ...]) -> None:
+        routed.append(ours)
+
+    monkeypatch.setattr("vipnet.system.resolved.domains", domains)
+    monkeypatch.setattr("vipnet.system.resolved.route", route)
+    hook = Hook(config(etc, hook="resolved"), known=lambda: known)
+
+    async def main() -> None:
+        assert (routed, hook.note) == ([(".",)], None)
+        elsewhere.append("example.org")
+        await trio.sleep(hook_module.RESOLVED_CHECK_S + 1)
+        assert routed[1:] == [(".", "me.example.org", "b.example.org")]
+        assert hook.note is not None
+        assert "names below example.org" in hook.note
+        known.append(Fqdn("d.example.org"))
+        await trio.sleep(hook_module.RESOLVED_CHECK_S)
+        assert routed[2:] == [(".", "me.example.org", "b.example.org", "d.example.org")]
+        elsewhere.clear()
+        await hook.handle_network()
+        assert [*routed[3:], hook.note] == [(".",), None]
+        await trio.sleep(10 * hook_module.RESOLVED_CHECK_S)
+        assert len(routed) == 4, "nothing new, nothing said"
+
+    run(hook, main)
+
+
+def test_a_network_s_domain_that_is_not_ours_is_its_own(etc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def domains(besides: str) -> tuple[str, ...]:
+        return ("office.test", "vip.example.org")
+
+    async def route(interface: str, listen: str, ours: tuple[str, ...]) -> None:
+        assert ours[:2] == ("example.org", "me.example.org")
+
+    monkeypatch.setattr("vipnet.system.resolved.domains", domains)
+    monkeypatch.setattr("vipnet.system.resolved.route", route)
+    hook = Hook(config(etc, hook="resolved", vip_names=(NamePattern("*.example.org"),)))
+
+    async def main() -> None:
+        assert hook.note is not None
+        assert "vip.example.org" in hook.note
+        assert "office.test" not in hook.note
+
+    run(hook, main)

@@ -79,6 +79,19 @@ class Booted:
     def property(self, name: str, unit: str = "vipnet.service") -> str:
         return self.run(f"systemctl show --property={name} --value {unit}").strip()
 
+    def unpack(self, tree: Path) -> None:
+        """Put all files below TREE into its root, as dpkg would: what a package has, but for its scripts."""
+        packed = subprocess.run(
+            ["tar", "-C", tree, "-c", "."], stdout=subprocess.PIPE, check=True, timeout=60
+        )
+        enter = ("nsenter", "--target", str(self.process_1), "--all", "--root", "--wd")
+        subprocess.run(
+            [*enter, "tar", "--keep-directory-symlink", "-C", "/", "-x"],
+            input=packed.stdout,
+            check=True,
+            timeout=60,
+        )
+
     def put(self, path: str, text: str, mode: int = 0o644) -> None:
         """Write TEXT to PATH there."""
         script = f"mkdir -p $(dirname {path}); umask 077; cat >{path} <<'__END__'\n{text}\n__END__\n"

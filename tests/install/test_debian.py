@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -13,22 +12,8 @@ from typing import NamedTuple
 
 import pytest
 from tests.install.booted import Booted, booted, wait_until
-from tests.support import need_program
 
-REPOSITORY = Path(__file__).parents[2]
 pytestmark = pytest.mark.stack
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `./run deb` builds."""
-    need_program("dpkg-deb")
-    into = tmp_path_factory.mktemp("deb")
-    command = (sys.executable, str(REPOSITORY / "install/deb.py"), str(into))
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=300)
-    (built,) = into.iterdir()
-    assert done.stdout.splitlines()[-1] == str(built)
-    return built
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ class Daemon:
                 f"[tun] subnet = {config.tun.subnet} overlaps the route {blocked}: "
                 "set another subnet, the same on all your devices"
             )
-        self.hook = Hook(config)
+        self.hook = Hook(config, known=lambda: self.node.peers)
         # What a crash has left, and however this run ends.
         self.hook.restore()
         held.callback(self.hook.restore)

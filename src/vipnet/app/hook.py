@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Network
 from typing import Final, Literal
 
 import trio
+from msgspec import Struct
 
 from vipnet.app import leftovers
 from vipnet.app.config import Config
 from vipnet.errors import HostError
+from vipnet.names.desired import within
 from vipnet.system import resolvconf
 from vipnet.system.takeover import RESOLVED_STUBS
+from vipnet.types import Fqdn
 
 CHECK_S: Final = 2.0  # DHCP clients write the file a moment after they set an address
+RESOLVED_CHECK_S: Final = 10.0  # a network's domains come some time after its addresses
+ROUTED_MAX: Final = 256  # names of their own that resolved is given
 FIGHT_S: Final = 60.0
 FIGHT_MAX: Final = 3  # times that somebody else writes the file within FIGHT_S: then it is theirs
 
@@ -35,10 +40,13 @@ class Hook:
     kind    how it is done, once `take` has found out
     active  True while the system asks us by our doing
     note    what a person should know, None when all is well
+
+    known   names that must not be answered by anybody else
     """
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
+    def __init__(self, config: Config, known: Callable[[], Iterable[Fqdn]] = tuple) -> None:
+        self._config, self._known = config, known
+        self._split: _Split | None = None  # what resolved was told last
         self._file = leftovers.resolv_conf(config)
         self._resolvconf = resolvconf.Resolvconf(config.dns.listen.host)
         self.kind: Kind = "none"
@@ -72,6 +80,13 @@ class Hook:
         while self.kind == "file":
             await trio.sleep(CHECK_S)
             self._retake()
+        while self.kind == "resolved":
+            await trio.sleep(RESOLVED_CHECK_S)
+            try:
+                if self._split != await self._find_split():
+                    await self._apply()
+            except HostError as error:
+                self._tell(str(error))
         await trio.sleep_forever()
 
     async def handle_network(self) -> None:
@@ -107,12 +122,35 @@ class Hook:
         elif self.kind == "resolvconf":
             await self._resolvconf.take()
         elif self.kind == "resolved":
-            from vipnet.system import resolved
-
-            await resolved.route(
-                self._config.tun.interface, self._config.dns.listen.host, routed_domains(self._config)
-            )
+            await self._route()
+            return
         self.active, self.note = self.kind != "none", None
+
+    async def _route(self) -> None:
+        from vipnet.system import resolved
+
+        split = await self._find_split()
+        await resolved.route(self._config.tun.interface, self._config.dns.listen.host, split.ours)
+        self.active, self._split, self.note = True, split, None
+        if split.theirs:
+            domains = ", ".join(split.theirs)
+            self.note = (
+                f"names below {domains} are not asked of us but for those known already: that network "
+                "has them as its domain in systemd-resolved, which prefers the closest (`resolvectl domain`)"
+            )
+
+    async def _find_split(self) -> _Split:
+        """How resolved is to divide names between us and the networks that have domains of their own."""
+        from vipnet.system import resolved
+
+        ours = routed_domains(self._config)
+        elsewhere = await resolved.domains(self._config.tun.interface)
+        theirs = tuple(
+            name for name in elsewhere if any(suffix == "." or within(name, suffix) for suffix in ours)
+        )
+        names = (self._config.name, *self._known())
+        closer = [name for name in names if any(within(name, domain) for domain in theirs)]
+        return _Split(tuple(dict.fromkeys([*ours, *closer[:ROUTED_MAX]])), theirs)
 
     def _retake(self) -> None:
         """Somebody else's file is the new original, unless they insist."""
@@ -138,6 +176,13 @@ class Hook:
         if self.note != why:
             log.warning("resolver.not_asked", extra={"error": why})
         self.active, self.note = False, why
+
+
+class _Split(Struct, frozen=True):
+    """Domains that resolved asks us for, and those that it would have asked us for, but for a network."""
+
+    ours: tuple[str, ...]
+    theirs: tuple[str, ...]
 
 
 def routed_domains(config: Config) -> Sequence[str]:

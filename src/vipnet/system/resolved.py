@@ -22,6 +22,9 @@ _BUS_NAME: Final = "org.freedesktop.resolve1"
 _MANAGER: Final = DBusAddress(
     "/org/freedesktop/resolve1", bus_name=_BUS_NAME, interface="org.freedesktop.resolve1.Manager"
 )
+_PROPERTIES: Final = DBusAddress(
+    _MANAGER.object_path, bus_name=_BUS_NAME, interface="org.freedesktop.DBus.Properties"
+)
 _BUS: Final = DBusAddress(
     "/org/freedesktop/DBus", bus_name="org.freedesktop.DBus", interface="org.freedesktop.DBus"
 )
@@ -36,6 +39,18 @@ async def is_running() -> bool:
     return bool(owned[0])
 
 
+async def domains(besides: str) -> tuple[str, ...]:
+    """The domains that links other than BESIDES have, without a final dot: names below them are asked there.
+
+    Raise HostError when resolved or the bus refuses.
+    """
+    wanted = (str(_MANAGER.interface), "Domains")
+    ((variant,),) = await _call([(_PROPERTIES, "Get", "ss", wanted)])
+    own = _index(besides)
+    names = (name.rstrip(".") for index, name, _ in variant[1] if index != own)
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
 async def route(interface: str, listen: str, domains: Sequence[str]) -> None:
     """Let resolved ask LISTEN for DOMAINS and what is below them; "." is every name.
 
@@ -44,10 +59,7 @@ async def route(interface: str, listen: str, domains: Sequence[str]) -> None:
 
     Raise HostError when resolved or the bus refuses.
     """
-    try:
-        index = socket.if_nametoindex(interface)
-    except OSError:
-        raise _refused(f"there is no interface {interface}") from None
+    index = _index(interface)
     address = ip_address(listen)
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     routing_only = True  # not a search domain: a bare label must not become one of our names
@@ -65,6 +77,13 @@ async def route(interface: str, listen: str, domains: Sequence[str]) -> None:
             (_MANAGER, "FlushCaches", "", ()),
         ]
     )
+
+
+def _index(interface: str) -> int:
+    try:
+        return socket.if_nametoindex(interface)
+    except OSError:
+        raise _refused(f"there is no interface {interface}") from None
 
 
 async def _call(calls: Sequence[tuple[DBusAddress, str, str, tuple[Any, ...]]]) -> list[tuple[Any, ...]]:
