@@ -21,6 +21,18 @@ from tests.support import need, need_program, need_root
 ROOT: Final = Path(sys.prefix) / "root"  # ./run: make_root
 BOOT_S: Final = 120
 
+NODES: Final = """
+mkdir dev/net dev/pts dev/shm
+while read -r name major minor; do mknod -m 666 "dev/$name" c "$major" "$minor"; done <<END
+null 1 3
+zero 1 5
+full 1 7
+random 1 8
+urandom 1 9
+tty 5 0
+net/tun 10 200
+END
+"""
 # $1: a directory of ours, $2: the root, $3: the control group's name, $4: what boots.
 _ENTER = """
 mount --make-rprivate /
@@ -29,7 +41,7 @@ mkdir "$1/cgroups/$3" && echo $$ >"$1/cgroups/$3/cgroup.procs"
 umount "$1/cgroups"
 exec unshare --cgroup --fork --kill-child --pid --mount --net --uts --ipc sh -ec "$4" boot "$@"
 """
-_BOOT = """
+_BOOT = f"""
 cd "$1" && mkdir -p upper work root
 mount -t overlay overlay -o "lowerdir=$2,upperdir=upper,workdir=work" root
 cd root
@@ -39,11 +51,7 @@ mount -t tmpfs -o mode=755 tmpfs dev
 mount -t tmpfs -o mode=755 tmpfs run
 mount -t tmpfs tmpfs sys/fs/cgroup
 mount -t cgroup2 cgroup2 sys/fs/cgroup
-mkdir dev/net dev/pts dev/shm
-for node in "null 1 3" "zero 1 5" "full 1 7" "random 1 8" "urandom 1 9" "tty 5 0" "net/tun 10 200"; do
-    set -- $node
-    mknod -m 666 "dev/$1" c "$2" "$3"
-done
+{NODES}
 mount --make-rshared . # as on a real machine: credentials are mounted from a namespace of their own
 ip link set lo up
 exec env -i container=vipnet-test PATH=/usr/sbin:/usr/bin chroot . /lib/systemd/systemd --log-target=null
@@ -62,12 +70,16 @@ class Booted:
         self.directory = directory
         self.process_1 = process_1
 
-    def run(self, script: str, *, check: bool = True) -> str:
-        """What SCRIPT prints, on either stream."""
+    def command(self, script: str) -> list[str]:
+        """The argument list of a root shell there that runs SCRIPT."""
         enter = ("nsenter", "--target", str(self.process_1), "--all", "--root", "--wd")
         clean = ("env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root")
+        return [*enter, *clean, "sh", "-ec", script]
+
+    def run(self, script: str, *, check: bool = True) -> str:
+        """What SCRIPT prints, on either stream."""
         done = subprocess.run(
-            [*enter, *clean, "sh", "-ec", script],
+            self.command(script),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -99,8 +111,8 @@ class Booted:
 
 
 @contextlib.contextmanager
-def booted(directory: Path, package: Path) -> Iterator[Booted]:
-    """A machine up, with PACKAGE at /root/vipnet.deb and not installed."""
+def booted(directory: Path, package: Path, older: Path | None = None) -> Iterator[Booted]:
+    """A machine up, with PACKAGE at /root/vipnet.deb, OLDER at /root/older.deb, and none installed."""
     need_root()
     need_program("unshare", "nsenter", "ip")
     need(ROOT.is_dir(), f"a Debian root in {ROOT}")
@@ -108,6 +120,8 @@ def booted(directory: Path, package: Path) -> Iterator[Booted]:
     there.mkdir(parents=True)
     there.chmod(0o700)
     shutil.copy(package, there / "vipnet.deb")
+    if older is not None:
+        shutil.copy(older, there / "older.deb")
     group = f"vipnet-test-{secrets.token_hex(4)}"
     enter = ("unshare", "--mount", "sh", "-ec", _ENTER, "enter", str(directory), str(ROOT), group, _BOOT)
     with (directory / "log").open("w") as log:

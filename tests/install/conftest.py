@@ -1,24 +1,29 @@
-"""The Debian package, built once for all tests that install it."""
+"""What is made once for all tests of this folder: it takes long."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from tests.support import need_program
-
-REPOSITORY = Path(__file__).parents[2]
+from tests.install.readme import CLONE, INSTALL, block
+from tests.install.workshop import Workshop
 
 
 @pytest.fixture(scope="session")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `./run deb` builds."""
-    need_program("dpkg-deb")
-    into = tmp_path_factory.mktemp("deb")
-    command = (sys.executable, str(REPOSITORY / "install/deb.py"), str(into))
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=300)
-    (built,) = into.iterdir()
-    assert done.stdout.splitlines()[-1] == str(built)
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """A clean Debian with git, and this checkout cloned as README says."""
+    made = Workshop(tmp_path_factory.mktemp("workshop"))
+    made.put_checkout("/srv/repository")
+    made.run("apt-get -q update; apt-get -q install git")
+    made.run(CLONE.replace("REPOSITORY", "/srv/repository"))
+    return made
+
+
+@pytest.fixture(scope="session")
+def package(workshop: Workshop) -> Path:
+    """The package that README's command builds on a clean machine."""
+    command = block(INSTALL).splitlines()[0].removeprefix(f"{CLONE} && ")
+    said = workshop.run(f"cd vipnet; {command}")
+    (built,) = (workshop.upper / "root/vipnet/dist").glob("*.deb")
+    assert said.splitlines()[-1] == f"/root/vipnet/dist/{built.name}"
     return built
