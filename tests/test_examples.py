@@ -11,25 +11,8 @@ from pathlib import Path
 import pytest
 from tests.support import need_program
 
-from vipnet.app.config import load_config
-from vipnet.app.init import config_text
-from vipnet.types import Fqdn
-
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CHAT = EXAMPLES / "moving_chat.py"
-
-
-def without_comments(text: str) -> list[str]:
-    return [line for line in text.splitlines() if not line.startswith("#")]
-
-
-def test_the_configuration_is_what_init_writes() -> None:
-    """The command in its comment, done."""
-    path = EXAMPLES / "own-zone/config.toml"
-    publish = {"provider": "rfc2136", "zone": "example.org", "key_secret_file": "/etc/vipnet/tsig"}
-    written = config_text(Fqdn("laptop.example.org"), publish, Path("/etc/vipnet/config.toml"))
-    assert without_comments(path.read_text()) == without_comments(written)
-    assert load_config(path).accept.from_ == ("*.example.org",)
 
 
 def test_bind_takes_zone_and_configuration(tmp_path: Path) -> None:
