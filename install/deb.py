@@ -35,6 +35,9 @@ PLACES: Final = {
     "NetworkManager/10-vipnet.conf": "usr/lib/NetworkManager/conf.d/10-vipnet.conf",
 }
 DOCUMENTS: Final = ("README.md", "SECURITY.md", "docs/install.md", "docs/security.md")
+# Whoever builds it says so as for Debian's own tools (debchange(1)). Otherwise an address that cannot
+# exist (RFC 6761 section 6.4): better than one that is somebody else's.
+NOBODY: Final = ("The vipnet developers", "nobody@vipnet.invalid")
 # An `-I` Python takes nothing from the user's environment, directory or home.
 PROGRAM: Final = f"""#!/{PRIVATE}/bin/python3 -I
 from vipnet.cli.main import main
@@ -144,6 +147,7 @@ def _control(stage: Path, version: str, python_version: str) -> None:
         .format(
             version=version,
             architecture=_output("dpkg", "--print-architecture"),
+            maintainer=_maintainer(),
             size=size_kib,
             python=python_version,
             python_after=f"{major}.{int(minor) + 1}",
@@ -157,6 +161,10 @@ def _control(stage: Path, version: str, python_version: str) -> None:
         if not path.is_symlink():  # whatever the umask of this build is
             executable = path.is_dir() or path.stat().st_mode & 0o100
             path.chmod(0o755 if executable else 0o644)
+
+
+def _maintainer() -> str:
+    return "{} <{}>".format(*map(os.environ.get, ("DEBFULLNAME", "DEBEMAIL"), NOBODY))
 
 
 def _copy(source: Path, place: Path) -> None:
