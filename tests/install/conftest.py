@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.install.readme import CLONE, INSTALL, block
+from tests.install.readme import CLONE, TWO_DEVICES, block
 from tests.install.workshop import Workshop
 
 
@@ -22,7 +22,8 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 @pytest.fixture(scope="session")
 def package(workshop: Workshop) -> Path:
     """The package that README's command builds on a clean machine."""
-    command = block(INSTALL).splitlines()[0].removeprefix(f"{CLONE} && ")
+    command, and_then, _ = block(TWO_DEVICES).partition(" && ")
+    assert and_then
     said = workshop.run(f"cd vipnet; {command}")
     (built,) = (workshop.upper / "root/vipnet/dist").glob("*.deb")
     assert said.splitlines()[-1] == f"/root/vipnet/dist/{built.name}"

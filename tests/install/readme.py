@@ -10,13 +10,12 @@ from typing import Final
 _REPOSITORY: Final = Path(__file__).parents[2]
 README: Final = _REPOSITORY / "README.md"
 INSTALLING: Final = _REPOSITORY / "docs/install.md"
+OWN_SERVER: Final = _REPOSITORY / "docs/howto-own-server.md"
 CLONE: Final = "git clone REPOSITORY vipnet && cd vipnet"
 SEE_IT: Final = f"{CLONE}\n"  # how the blocks start that tests run
-KEYS: Final = "for host in laptop server; do"
-ZONE: Final = 'include "/etc/bind/laptop.key";'
-INSTALL: Final = f"{CLONE} && ./run deb\n"
-START: Final = "sudo vipnet up"
-USE: Final = "vipnet resolve server.example.org"
+TWO_DEVICES: Final = "./run deb && sudo apt install "
+PRINT: Final = "sudo vipnet init laptop.example.org --print-server bind"
+INIT: Final = "sudo vipnet init laptop.example.org --provider rfc2136\n"
 _INDENT: Final = "    "
 
 
