@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.error import HTTPError
@@ -45,12 +45,13 @@ django.setup()
 from django.contrib.auth import get_user_model
 from nsupdate.main.models import Domain, Host
 user = get_user_model().objects.create_user("test", "test@example.org", "x")
-common = dict(nameserver_ip="127.0.0.1", nameserver_update_algorithm="HMAC_SHA256",
-              nameserver_update_secret="{secret}", public=True, available=True, created_by=user)
-zone = Domain.objects.create(name="{zone}", **common)
-Domain.objects.create(name="{name}", **common)
-Host(name="a", domain=zone, created_by=user, netmask_ipv4=32, netmask_ipv6=128).generate_secret(
-    secret={password!r})
+common = dict(nameserver_ip="{nameserver}", nameserver_update_algorithm="HMAC_SHA256",
+              public=True, available=True, created_by=user)
+zone = Domain.objects.create(name="{zone}", nameserver_update_secret="", **common)
+for host, secret in {hosts!r}.items():
+    Domain.objects.create(name=host + ".{zone}", nameserver_update_secret=secret, **common)
+    Host(name=host, domain=zone, created_by=user, netmask_ipv4=32, netmask_ipv6=128).generate_secret(
+        secret={password!r})
 """
 
 
@@ -64,20 +65,37 @@ class NsUpdate(Struct):
 @contextmanager
 def running_nsupdate(directory: Path, space: Namespace) -> Iterator[NsUpdate]:
     """Both servers inside SPACE; skip or fail as tests.support.need does when it is not installed."""
-    need(PYTHON.exists(), "nsupdate")
-    port = 8000
     with ExitStack() as held:
         bind = space.call(
             lambda: held.enter_context(running_bind(directory / "named", zone=ZONE, names=("a",), port=53))
         )
-        values = {"directory": directory, "zone": ZONE, "name": NAME, "port": port}
+        yield NsUpdate(held.enter_context(running_django(directory, space, ZONE, {"a": SECRET})), bind)
+
+
+@contextmanager
+def running_django(
+    directory: Path,
+    space: Namespace,
+    zone: str,
+    hosts: Mapping[str, str],
+    *,
+    nameserver: str = "127.0.0.1",
+) -> Iterator[str]:
+    """The application alone, in SPACE; yield where updates go.
+
+    hosts  label to TSIG secret of a key that is named like the host; the password is PASSWORD
+    """
+    need(PYTHON.exists(), "nsupdate")
+    port = 8000
+    with ExitStack() as held:
+        values = {"directory": directory, "zone": zone, "port": port, "nameserver": nameserver}
         (directory / "vipnet_settings.py").write_text(_SETTINGS.format(**values))
         environment = {
             **os.environ,
             "PYTHONPATH": str(directory),
             "DJANGO_SETTINGS_MODULE": "vipnet_settings",
         }
-        content = _CONTENT.format(**values, secret=SECRET, password=PASSWORD)
+        content = _CONTENT.format(**values, hosts=dict(hosts), password=PASSWORD)
         for arguments in (("-m", "django", "migrate", "-v", "0"), ("-c", content)):
             done = subprocess.run(
                 [PYTHON, *arguments],
@@ -96,7 +114,7 @@ def running_nsupdate(directory: Path, space: Namespace) -> Iterator[NsUpdate]:
         try:
             url = f"http://127.0.0.1:{port}/nic/update"
             space.call(lambda: _wait_until_it_answers(url, django, directory / "django.log"))
-            yield NsUpdate(url, bind)
+            yield url
         finally:
             django.terminate()
             django.wait(20)

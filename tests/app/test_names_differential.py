@@ -10,11 +10,15 @@ from contextlib import contextmanager
 from ipaddress import IPv4Address
 
 import dns.exception
+import dns.flags
+import dns.message
 import pytest
 import trio
 from hypothesis import HealthCheck, Phase, event, given, settings
+from hypothesis import strategies as st
 from tests.app.questions import RECORDS, ZONE, Asked, comparable, questions
 from tests.bind import Bind, exchange, running_bind
+from tests.signedzones import running_signed_zones
 
 from vipnet.app.config import Dns
 from vipnet.app.nameservice import NameService
@@ -103,3 +107,61 @@ def test_answers_are_those_of_bind(servers: tuple[Bind, Locator], asked: Asked) 
 @settings(max_examples=10_000, suppress_health_check=list(HealthCheck))
 def test_thousands_of_answers_are_those_of_bind(servers: tuple[Bind, Locator], asked: Asked) -> None:
     ask_both(servers, asked)
+
+
+# --- signed zones
+
+
+OWNERS = (
+    *(
+        "gone",
+        "_vip.gone",
+        "_vip.b",
+        "_vip.c",
+        "_vip.alias",
+        "_vip.away",
+        "_vip.lost",
+        "x.dyn",
+        "_vip.x.wild",
+    ),
+    *("tree", "x.tree", "ns.tree", "sub", "x.sub", "none", "a.none", "", "ns"),
+)
+TYPES = (
+    "A",
+    "AAAA",
+    "TXT",
+    "CNAME",
+    "DNAME",
+    "NS",
+    "SOA",
+    "DS",
+    "DNSKEY",
+    "NSEC",
+    "NSEC3PARAM",
+    "RRSIG",
+    "ANY",
+)
+
+
+@pytest.fixture(scope="module")
+def signed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bind, Locator]]:
+    directory = tmp_path_factory.mktemp("signed")
+    with running_signed_zones(directory) as zones, resolver_for(zones.server) as resolver:
+        yield Bind(directory, "vipip.test", zones.server), resolver
+
+
+@st.composite
+def signed_questions(draw: st.DrawFn) -> Asked:
+    """About names without vipnet in zones with NSEC, NSEC3 and none; with and without signatures (DO)."""
+    zone = draw(st.sampled_from(("vipip.test", "hashed.test", "plain.test", "test", "three")))
+    name = f"{draw(st.sampled_from(OWNERS))}.{zone}".removeprefix(".")
+    query = dns.message.make_query(name, draw(st.sampled_from(TYPES)))
+    query.use_edns(0, draw(st.sampled_from((0, dns.flags.DO))), draw(st.sampled_from((512, 1232, 4096))))
+    query.flags |= draw(st.sampled_from((0, dns.flags.CD, dns.flags.AD, dns.flags.CD | dns.flags.AD)))
+    return Asked(query.to_wire(), draw(st.booleans()))
+
+
+@given(asked=signed_questions())
+@settings(max_examples=200, phases=[Phase.generate, Phase.shrink], suppress_health_check=list(HealthCheck))
+def test_signatures_and_proofs_come_as_bind_gave_them(signed: tuple[Bind, Locator], asked: Asked) -> None:
+    ask_both(signed, asked)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 from tests.lab.apps.shells import ssh
 from tests.lab.apps.survival import move_and_check, same_sockets
 from tests.lab.conftest import LabFactory
-from tests.lab.dyndns import HOST, provider
+from tests.lab.dyndns import HOST, Provider, nsupdate, provider
 from tests.lab.labs import Lab, wait_until
 from tests.lab.test_dns_trouble import dig
 from tests.netns import Namespace
@@ -21,6 +21,7 @@ from tests.support import need_program
 
 from vipnet.lab.nat import run_nft
 
+Server = Callable[[Lab, Path], AbstractContextManager[Provider]]
 RESOLVER = "10.201.1.53"  # on the router: a resolver with a cache, as a network has one
 NAT = "10.201.2.77"  # where a on LAN 1 is seen from LAN 2
 _NAMED = """\
@@ -33,6 +34,7 @@ options {{
     session-keyfile none;
     recursion yes;
     forward only;
+    max-cache-ttl 1;
     forwarders {{ {server}; }};
     dnssec-validation no;
 }};
@@ -123,13 +125,20 @@ def asked(lab: Lab, host: str, server: str) -> bool:
     return done.returncode == 0 and "r.vipip.net" in done.stdout
 
 
-def test_moves_with_a_records_alone(new_lab: LabFactory, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "server",
+    [
+        pytest.param(provider, id="a double"),
+        pytest.param(nsupdate, id="nsupdate.info's server", marks=pytest.mark.stack),
+    ],
+)
+def test_moves_with_a_records_alone(new_lab: LabFactory, tmp_path: Path, server: Server) -> None:
     """With port 53 open, and with that of the zone's own servers blocked: then the resolver is asked."""
     need_program("dig", "nft")
     lab = new_lab()
-    with resolver(lab, tmp_path), provider(lab, tmp_path) as service:
+    with resolver(lab, tmp_path), server(lab, tmp_path) as service:
         for host, peer in {"a": pinned(lab, "b"), "b": pinned(lab, "a")}.items():
-            configure(lab, host, service.settings, more=peer)
+            configure(lab, host, service.settings(host), more=peer)
             assert in_dns(lab, host)
         with ssh(lab, tmp_path) as session:
             with same_sockets((session,)):
