@@ -30,8 +30,8 @@ options {{
     pid-file "{directory}/named.pid";
     session-keyfile none;
     managed-keys-directory "{directory}";
-    listen-on port {port} {{ {host}; }};
-    listen-on-v6 {{ none; }};
+    listen-on port {port} {{ {ipv4}; }};
+    listen-on-v6 port {port} {{ {ipv6}; }};
     recursion no;
     allow-query {{ any; }};
     dnssec-validation no;
@@ -61,7 +61,7 @@ _ZONE = """$ORIGIN {zone}.
 $TTL 5
 @ SOA ns hostmaster 1 3600 600 86400 2
 @ NS ns
-ns A {host}
+ns {ns} {host}
 {records}
 """
 
@@ -131,7 +131,9 @@ def running_bind(
     port = port or free_port(host)
     keys = [f"{name}.{zone}" for name in names]
     directory.mkdir(exist_ok=True)
-    (directory / "zone").write_text(_ZONE.format(zone=zone, host=host, records=records))
+    is_ipv6 = ":" in host
+    ns = "AAAA" if is_ipv6 else "A"
+    (directory / "zone").write_text(_ZONE.format(zone=zone, ns=ns, host=host, records=records))
     if statements is None:
         statements = _STATEMENTS.format(
             directory=directory,
@@ -139,7 +141,8 @@ def running_bind(
             keys="\n".join(f'key "{key}" {{ algorithm {algorithm}; secret "{SECRET}"; }};' for key in keys),
             grants="\n".join(f"        grant {key} subdomain {key} A AAAA TXT;" for key in keys),
         )
-    options = _CONFIG.format(directory=directory, port=port, host=host)
+    ipv4, ipv6 = ("none", host) if is_ipv6 else (host, "none")
+    options = _CONFIG.format(directory=directory, port=port, ipv4=ipv4, ipv6=ipv6)
     (directory / "named.conf").write_text(options + statements)
     bind = Bind(directory, zone, Locator(host, port))
     with running(
@@ -180,8 +183,9 @@ def _answers(query: dns.message.Message, server: Locator) -> bool:
 
 def free_port(host: str = "127.0.0.1") -> int:
     """A port that is free for UDP and TCP just now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     while True:
-        with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        with socket.socket(family) as tcp, socket.socket(family, socket.SOCK_DGRAM) as udp:
             tcp.bind((host, 0))
             port: int = tcp.getsockname()[1]
             try:

@@ -110,6 +110,8 @@ def test_everything_set() -> None:
         ("[transport]\nnat_keepalive_s = 60", "must be less than"),
         ("[mobility]\nlease_s = 0.5", "must exceed hint_timeout_ms"),
         ('[dns]\nlisten = "127.0.0.47:5353"', 'hook = "none"'),
+        ('[dns]\nlisten = "0.0.0.0"', "loopback"),
+        ('[dns]\nlisten = "192.0.2.1:53"', "127.0.0.0/8 or ::1"),
         ('[dns]\nupstreams = ["127.0.0.47"]', "that is listen"),
         ('[dns]\nupstreams = ["240.0.0.1"]', "is inside [tun] subnet"),
         ('[publish]\nprovider = "rfc2136"', "key_secret_file is missing"),

@@ -191,6 +191,28 @@ def test_algorithms(tmp_path: Path, algorithm: str) -> None:
         assert bind.texts(A, "A") == {"192.0.2.1"}
 
 
+def test_a_server_with_ipv6_alone(tmp_path: Path) -> None:
+    with running_bind(tmp_path / "named", host="::1") as bind:
+        trio.run(publisher(bind, Wire()).publish, Desired(A, ("192.0.2.1", "2001:db8::1"), RECORD))
+        assert bind.texts(A, "AAAA") == {"2001:db8::1"}
+
+
+def test_where_only_tcp_gets_through(bind: Bind) -> None:
+    """Datagrams are eaten without a word."""
+
+    class WithoutUdp(Wire):
+        async def __call__(self, query: bytes, server: Locator, **how: object) -> bytes:
+            if not how["tcp"]:
+                self.sent.append((query, False))
+                await trio.sleep_forever()
+            return await super().__call__(query, server, **how)  # type: ignore[arg-type]
+
+    ask = WithoutUdp()
+    trio.run(publisher(bind, ask).publish, Desired(A, ("192.0.2.1",), RECORD))
+    assert {tcp for _, tcp in ask.sent} == {False, True}
+    assert bind.texts(A, "A") == {"192.0.2.1"}
+
+
 def test_wrong_secret(bind: Bind) -> None:
     error = refused(bind, tsig_key(A, base64.b64encode(b"another secret of thirty-two byte").decode()))
     assert error.permanent

@@ -134,7 +134,7 @@ class Mobility(Section, frozen=True):
 class Dns(Section, frozen=True):
     """The local resolver.
 
-    listen         where it listens; another port than 53 only with hook = "none"
+    listen         where it listens, on the loopback; another port than 53 only with hook = "none"
     hook           how programs come to ask it: by systemd-resolved, resolvconf or /etc/resolv.conf;
                    auto: whichever keeps that file; none: you see to it
     vip_names      names that may belong to vipnet hosts; others are passed on as they are
@@ -158,6 +158,11 @@ class Dns(Section, frozen=True):
         if self.hook != "none" and self.listen.port != DNS_PORT:
             raise ValueError(
                 f'listen = "{self.listen}": the system asks port {DNS_PORT} only; or set hook = "none"'
+            )
+        if not (is_address(self.listen.host) and ip_address(self.listen.host).is_loopback):
+            raise ValueError(
+                f'listen = "{self.listen}": the tokens are this host\'s alone, so nobody else may ask: '
+                "an address of the loopback, in 127.0.0.0/8 or ::1"
             )
         if self.listen in self.upstreams:
             raise ValueError(
