@@ -129,6 +129,15 @@ def test_where_it_may_not_write(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
+def test_a_full_disk_is_one_line() -> None:
+    with daemon({}, {"capture": five}) as config:
+        done = vipnet("capture", "/dev/full", "--seconds", "1", "--config", config)
+    assert (done.status, done.err.splitlines()[-1]) == (
+        1,
+        "vipnet: /dev/full cannot be written: No space left on device",
+    )
+
+
 def test_nobody_chmods_a_device() -> None:
     before = stat.S_IMODE(Path(os.devnull).stat().st_mode)
     with daemon({}, {"capture": five}) as config:

@@ -24,6 +24,7 @@ from vipnet.core.outputs import (
     Output,
     PathAnswered,
     SeenAt,
+    SessionKeys,
     TooBig,
     Transmit,
     UseLocalToken,
@@ -77,7 +78,7 @@ class SimHost:
         self.received: deque[bytes] = deque()
         self.icmp: list[bytes] = []
         self.moves: dict[int, MoveReport] = {}
-        self.told: dict[type, PathAnswered | SeenAt] = {}  # the last of each kind
+        self.told: dict[type, PathAnswered | SeenAt | SessionKeys] = {}  # the last of each kind
         self.logs: list[LogEvent] = []
         self.lookups: list[LookupWanted] = []
         self.failed: dict[Fqdn, str] = {}
@@ -316,7 +317,7 @@ class SimHost:
                     self.failed.pop(output.name, None)
                 case BindingFailed():
                     self.failed[output.name] = output.reason
-                case PathAnswered() | SeenAt():
+                case PathAnswered() | SeenAt() | SessionKeys():
                     self.told[type(output)] = output
                 case UseLocalToken():
                     self.local_tokens.add(output)

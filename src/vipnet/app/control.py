@@ -47,7 +47,7 @@ Feed = Callable[[dict[str, Any]], AsyncGenerator[bytes, None]]
 
 SOCKET_NAME: Final = "control.sock"
 EVERYBODY: Final = frozenset({"status", "peers", "moves", "metrics", "resolve", "ping"})
-ROOT_ONLY: Final = frozenset({"capture"})
+ROOT_ONLY: Final = frozenset({"capture", "key_log"})
 GROUP: Final = "vipnet"
 
 REQUEST_MAX: Final = 4096  # bytes of one request: a name and a few flags

@@ -31,6 +31,7 @@ from vipnet.core.outputs import (
     PathAnswered,
     Refused,
     SeenAt,
+    SessionKeys,
     SessionReady,
     StoreOutput,
     Transmit,
@@ -86,6 +87,7 @@ class Engine:
         self.moves = MoveHistory()
         self.counters: Counter[str] = Counter()
         self.tap: Tap | None = None  # while somebody watches the packets
+        self.key_log: Callable[[SessionKeys], object] = lambda _keys: None
         self.sessions_begun = {"us": 0, "peer": 0}
         self._unsent: deque[Transmit] = deque()  # the socket had no room
         self._unsent_bytes = 0
@@ -231,6 +233,10 @@ class Engine:
         """The configuration says otherwise who may speak to us, and who is known by hand."""
         self.emit(self.node.reconfigure(accept, listed, self._now()))
 
+    def log_keys(self, on: bool) -> None:
+        """Give the keys of new sessions to `key_log`, or stop that."""
+        self.emit(self.node.log_keys(on, self._now()))
+
     def rotate(
         self, private_key: bytes, save: Callable[[bytes], object], *, forget_old: bool = False
     ) -> None:
@@ -320,7 +326,7 @@ class Engine:
                 self._begin(output)
             case UseLocalToken() | SeenAt():
                 self._note_own_address(output)
-            case SessionReady() | PathAnswered():
+            case SessionReady() | PathAnswered() | SessionKeys():
                 self._note_contact(output)
             case MoveReport():
                 self.moves.add(output)
@@ -376,8 +382,11 @@ class Engine:
             waiting.reason = output.reason
         waiting.done.set()
 
-    def _note_contact(self, output: SessionReady | PathAnswered) -> None:
-        """For `vipnet resolve` and `ping`."""
+    def _note_contact(self, output: SessionReady | PathAnswered | SessionKeys) -> None:
+        """For `vipnet resolve` and `ping`, and for a key log."""
+        if isinstance(output, SessionKeys):
+            self.key_log(output)
+            return
         if isinstance(output, SessionReady):
             self._sessions_at[output.name] = trio.current_time()
             self.sessions_begun["us" if output.begun_by_us else "peer"] += 1

@@ -16,6 +16,7 @@ from vipnet.app.config import Config
 from vipnet.app.control import Feed, Handler, text
 from vipnet.app.engine import Engine, now
 from vipnet.app.hook import Hook
+from vipnet.app.keylog import KeyLog
 from vipnet.app.metrics.collect import Metrics
 from vipnet.app.nameservice import NameService
 from vipnet.app.publishing import PublishLoop
@@ -63,6 +64,7 @@ class Operations:
         self._resolver, self._publishing, self._hook = resolver, publishing, hook
         self._state, self._offloads, self._dns_ms, self._stop = state, offloads, dns_ms, stop
         self._capturing = Capturing(config, engine)
+        self._key_log = KeyLog(config.name, engine)
         self._metrics, self._started_at = metrics, now()
         self._trust = TrustOperations(config, engine=engine, lookup=lookup, publishing=publishing)
 
@@ -87,7 +89,7 @@ class Operations:
 
     @property
     def feeds(self) -> Mapping[str, Feed]:
-        return {"capture": self._capturing.feed}
+        return {"capture": self._capturing.feed, "key_log": self._key_log.feed}
 
     async def _status(self, _params: dict[str, Any]) -> object:
         config, node = self._config, self._engine.node

@@ -105,5 +105,10 @@ def opened(file: str) -> Iterator[BinaryIO]:
             os.fchmod(handle, 0o600)
     except OSError as error:
         raise HostError(f"{file} cannot be written: {error.strerror}") from None
-    with os.fdopen(handle, "wb") as stream:
-        yield stream
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            yield stream
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise HostError(f"{file} cannot be written: {error.strerror}") from None

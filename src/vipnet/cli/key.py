@@ -12,6 +12,10 @@ import click
 from vipnet.cli.options import config_option, json_option
 from vipnet.types import fingerprint
 
+_WARNING = """\
+WARNING: session keys are written down. Whoever gets that file can read
+everything that this host and its partners say from now on, until Ctrl-C."""
+
 
 @click.group(no_args_is_help=False)
 def key() -> None:
@@ -79,3 +83,29 @@ def rotate(config_path: Path, as_json: bool, forget_old: bool, yes: bool) -> Non
     if reply["untold"]:
         untold = ", ".join(reply["untold"])
         click.echo(f"Not told yet: {untold}; `vipnet trust list` says who still is not.")
+
+
+@key.command(epilog="Example: sudo vipnet key log keys.log")
+@click.argument("file", metavar="FILE")
+@config_option
+def log(config_path: Path, file: str) -> None:
+    """Write the keys of new sessions to FILE until Ctrl-C, for `vipnet dissect`.
+
+    Whoever has FILE can read what is sealed under them, for as long as somebody keeps a copy of it. Sessions
+    with active partners are made anew at once, so that all that follows can be opened; what was
+    sealed before cannot. For root alone, one at a time; the daemon's log says that it runs.
+    """
+    from vipnet.app.config import load_config
+    from vipnet.app.control import open_feed
+    from vipnet.cli.capture import ended_by_signals, opened
+
+    run_dir = load_config(config_path).run_dir
+    lines = 0
+    with open_feed(run_dir, "key_log") as (feed, end), ended_by_signals(end), opened(file) as out:
+        click.echo(_WARNING, err=True)
+        for line in feed:
+            if line.endswith(b"\n"):  # else it is what was under way at the end
+                out.write(line)
+                out.flush()
+                lines += 1
+    click.echo(f"{lines // 2} sessions. Delete the file when it has served.", err=True)

@@ -50,6 +50,7 @@ SECTIONS: Final[dict[str, tuple[Entry, ...]]] = {
         Entry("trust", "vipnet.cli.trust", "Whose keys are known; forget a peer."),
         Entry("key", "vipnet.cli.key", "Show this host's public key."),
         Entry("capture", "vipnet.cli.capture", "Write packets, unsealed, for Wireshark."),
+        Entry("dissect", "vipnet.cli.dissect", "Open a capture of the network by a key log."),
         Entry("lab", "vipnet.cli.lab", "The paper's network in namespaces, to play with."),
     ),
 }

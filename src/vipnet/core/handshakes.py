@@ -7,7 +7,7 @@ from vipnet.core.host import OwnKey
 from vipnet.core.initiator import Completed, Initiation
 from vipnet.core.locators import usable, usable_only
 from vipnet.core.outbound import flush, want_lookup
-from vipnet.core.outputs import BindingFailed, Output, SessionReady, Transmit
+from vipnet.core.outputs import BindingFailed, Output, SessionKeys, SessionReady, Transmit
 from vipnet.core.peer import Peer
 from vipnet.core.session import Session
 from vipnet.core.sighting import seen_at
@@ -133,7 +133,12 @@ def _agree(peer: Peer, now: Instant) -> list[Output]:
 def install(peer: Peer, session: Session, now: Instant) -> list[Output]:
     peer.host.indexes[session.local_index] = (peer, session)
     peer.host.forget_indexes([old.local_index for old in peer.sessions.add(session, now)])
-    return [SessionReady(peer.name, session.begun_by_us)]
+    outputs: list[Output] = [SessionReady(peer.name, session.begun_by_us)]
+    sealing, opening = session.take_keys()
+    if peer.host.logs_keys:
+        ends = (session.local_index, session.remote_index)
+        outputs.append(SessionKeys(peer.name, *ends, session.cipher.name, sealing, opening))
+    return outputs
 
 
 def fail_wanted(peer: Peer, reason: str) -> list[Output]:

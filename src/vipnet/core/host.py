@@ -70,6 +70,7 @@ class Host:
         self.stash_room = StashRoom(policy)
         self.lookups_under_way = 0  # for peers; a first contact's are its own
         self.counters: dict[str, int] = {}
+        self.logs_keys = False  # every new session's are given away: for debugging
         self.icmp = IcmpAnswers()
         self.tun_mtu = tun_mtu
         self._plaintexts = bytearray()

@@ -345,6 +345,19 @@ class Node:
             outputs += peer.use_own_key(self.host.key) if forget_old else keychange.announce(peer, now)
         return self._finish(outputs, now, *self.peers.values())
 
+    def log_keys(self, on: bool, now: Instant) -> list[Output]:
+        """Give away the keys of sessions made from now on, or stop that; active partners get one at once.
+
+        What was sealed before stays sealed: nobody has kept those keys.
+        """
+        self.host.logs_keys = on
+        if not on:
+            return []
+        active = [peer for peer in self.peers.values() if peer.active(now)]
+        for peer in active:
+            peer.want_handshake(now)
+        return self._finish([], now, *active)
+
     # --- time
 
     def next_timeout(self) -> Instant | None:

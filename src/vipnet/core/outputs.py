@@ -152,6 +152,22 @@ class SessionReady(Struct, frozen=True):
     begun_by_us: bool
 
 
+class SessionKeys(Struct, frozen=True):
+    """The keys of a new session with NAME, while Node.log_keys() wants them given away.
+
+    local_index, remote_index  in the datagrams to us, and to NAME
+    cipher   as crypto.transport.Cipher calls it
+    sealing  key of what we send; `opening` of what NAME sends: 32 bytes each
+    """
+
+    name: Fqdn
+    local_index: int
+    remote_index: int
+    cipher: str
+    sealing: bytes
+    opening: bytes
+
+
 class PathAnswered(Struct, frozen=True):
     """A challenge to NAME at LOCATOR was answered: `vipnet ping` waits for it."""
 
@@ -333,6 +349,7 @@ Output = (
     | BindingReady
     | BindingFailed
     | SessionReady
+    | SessionKeys
     | PathAnswered
     | SeenAt
     | UseLocalToken

@@ -65,9 +65,17 @@ class Session:
         self.confirmed = begun_by_us
         self.arrival = arrival
         self.sent = 0
+        self._keys: tuple[bytes, bytes] | None = (sealing, opening)
+        self.cipher = cipher
         self._sealing = SealingKey(sealing, cipher)
         self._opening = OpeningKey(opening, cipher)
         self.window = ReplayWindow()
+
+    def take_keys(self) -> tuple[bytes, bytes]:
+        """The keys for sealing and for opening, once: afterwards only the ciphers hold them."""
+        keys, self._keys = self._keys, None
+        assert keys is not None  # noqa: S101 - whoever installs the session takes them
+        return keys
 
     def seal(self, body: bytes, kind: int) -> bytes:
         """A whole datagram; its counter is never used again."""
