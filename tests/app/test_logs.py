@@ -17,6 +17,7 @@ from tests.system.test_journal import decode
 
 from vipnet.app import logs
 from vipnet.app.logs import JsonFormatter, LogOptions, PlainFormatter, configure_logging
+from vipnet.errors import ConfigError
 from vipnet.system.journal import Journal
 
 HOSTILE = 'no\n2026-11-24 00:00:00,000 INFO    peer.located peer=root "\x1b[2J'
@@ -128,3 +129,12 @@ def test_where_standard_error_is_the_journal_fields_are_its(
 def test_options_are_handed_on_to_another_process() -> None:
     assert LogOptions("debug", True).arguments() == ["--log-level", "debug", "--log-json"]
     assert LogOptions().arguments() == ["--log-level", "info"]
+
+
+def test_another_level_in_a_running_daemon(log: logging.Logger) -> None:
+    logs.set_level("debug")
+    assert log.isEnabledFor(logging.DEBUG)
+    logs.set_level("warning")
+    assert not log.isEnabledFor(logging.INFO)
+    with pytest.raises(ConfigError, match=r"log level 'loud': debug, info, warning, error are possible"):
+        logs.set_level("loud")

@@ -21,6 +21,19 @@ def test_what_was_taken_and_what_was_not() -> None:
     assert done.err == "not before a restart (`vipnet down`, `vipnet up`): [tun] mtu\n"
 
 
+def test_more_is_logged_if_asked_for() -> None:
+    asked: list[object] = []
+
+    async def take(params: dict[str, Any]) -> object:
+        asked.append(params)
+        return {"taken": ["log level"], "restart": []}
+
+    with daemon({"reload": take}) as config:
+        done = vipnet("reload", "--log-level", "debug", "--config", config)
+    assert asked == [{"log_level": "debug"}]
+    assert (done.status, done.out) == (0, "taken over: log level\n")
+
+
 def test_nothing_new() -> None:
     with daemon({"reload": answering({"taken": [], "restart": []})}) as config:
         done = vipnet("reload", "--config", config)

@@ -94,8 +94,8 @@ def test_a_download_a_move_and_a_ping(new_lab: LabFactory, tmp_path: Path) -> No
     assert all(one["vipnet.made_in"] for one in messages)
     payloads = fields(opened, ["tcp.seq", "tcp.payload"], "-Y", "tcp.srcport == 8000 && tcp.len > 0")
     answer = bytearray()
-    for one in payloads:  # some of it may have been sent twice, cut otherwise
-        at, payload = int(one["tcp.seq"]) - 1, bytes.fromhex(one["tcp.payload"])
+    for segment in payloads:  # some of it may have been sent twice, cut otherwise
+        at, payload = int(segment["tcp.seq"]) - 1, bytes.fromhex(segment["tcp.payload"])
         answer[at : at + len(payload)] = payload
     assert answer.endswith(content), "as b has sent it, byte for byte"
 

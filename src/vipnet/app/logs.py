@@ -16,11 +16,12 @@ import os
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from msgspec import Struct
 
 from vipnet.app.logpace import LogPace, fields_of
+from vipnet.errors import ConfigError
 from vipnet.system.journal import Journal, leads_to_journal
 
 Level = Literal["debug", "info", "warning", "error"]  # cli/options.py has it too: importing takes time
@@ -37,6 +38,13 @@ class LogOptions(Struct, frozen=True):
     def arguments(self) -> list[str]:
         """The same for the command line of another process."""
         return ["--log-level", self.level, *(["--log-json"] if self.as_json else [])]
+
+
+def set_level(level: str) -> None:
+    """Log from LEVEL on, from now on. Raise ConfigError when there is no such level."""
+    if level not in get_args(Level):
+        raise ConfigError(f"log level {level!r}: {', '.join(get_args(Level))} are possible")
+    logging.getLogger("vipnet").setLevel(level.upper())
 
 
 def configure_logging(

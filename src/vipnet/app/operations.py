@@ -10,7 +10,7 @@ import trio
 from msgspec import to_builtins
 
 from vipnet import __version__
-from vipnet.app import report
+from vipnet.app import logs, report
 from vipnet.app.capturing import Capturing
 from vipnet.app.config import Config
 from vipnet.app.control import Feed, Handler, text
@@ -160,8 +160,13 @@ class Operations:
             "problem": trace.problem,
         }
 
-    async def _reload(self, _params: dict[str, Any]) -> object:
-        return self._reload_config()
+    async def _reload(self, params: dict[str, Any]) -> object:
+        """Also `log_level`: another one until the next start."""
+        done = self._reload_config()
+        if params.get("log_level") is not None:
+            logs.set_level(text(params, "log_level"))
+            done["taken"].append("log level")
+        return done
 
     async def _down(self, params: dict[str, Any]) -> object:
         if params.get("unpublish"):

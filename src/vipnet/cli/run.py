@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import click
 
@@ -27,9 +28,10 @@ def run(config_path: Path, log_level: LogLevel, log_json: bool) -> None:
 
 
 @click.command("reload", epilog="Example: sudo vipnet reload")
+@click.option("--log-level", type=click.Choice(get_args(LogLevel)), help="Also log from this level on.")
 @json_option
 @config_option
-def reload(config_path: Path, as_json: bool) -> None:
+def reload(config_path: Path, as_json: bool, log_level: str | None) -> None:
     """Take over a changed configuration; connections go on.
 
     What takes effect is said, and what does not before a restart. A configuration with a mistake
@@ -40,7 +42,7 @@ def reload(config_path: Path, as_json: bool) -> None:
     from vipnet.errors import ConfigError
 
     try:
-        reply = ask_daemon(load_config(config_path).run_dir, "reload")
+        reply = ask_daemon(load_config(config_path).run_dir, "reload", log_level=log_level)
     except ConfigError as error:
         raise ConfigError(f"{error}; nothing has changed") from None
     if as_json:
