@@ -62,7 +62,7 @@ _PAST_DEFAULT_S = 5.05
 _INDEXES = {"local_index", "remote_index", "index", "sender", "receiver", "receiver_index", "reported"}
 _FOR_NOTHING: dict[type, frozenset[str]] = {
     Host: frozenset({"counters", "indexes", "_plaintexts", "icmp"}),
-    Node: frozenset({"_schedule", "_too_big_limit"}),
+    Node: frozenset({"_schedule", "_too_big_limit", "_express"}),
     Mapping: frozenset({"last_heard"}),  # see _outage
     Peer: frozenset(
         {
@@ -72,6 +72,7 @@ _FOR_NOTHING: dict[type, frozenset[str]] = {
             "tx_bytes",
             "moved_at",
             "data_heard",
+            "lane",  # follows from the rest
             "mtus",  # the packets of a search are too small for probes
         }
     ),

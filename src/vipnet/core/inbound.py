@@ -57,6 +57,7 @@ def handle_sealed(
         return outputs, opened.errors, consumed
     confirmed_now = not session.confirmed
     if confirmed_now:
+        peer.lane = None
         outputs += handshakes.confirm(peer, session, source, now)
     outputs += _handle_opened(peer, session, opened, source, now)
     if confirmed_now and opened.errors:
@@ -69,12 +70,14 @@ def _handle_opened(
     peer: Peer, session: Session, opened: Opened, source: Locator, now: Instant
 ) -> list[Output]:
     outputs: list[Output] = []
+    from_current = source == peer.mapping.current
+    if opened.messages or opened.probes or not from_current:
+        peer.lane = None
     if peer.liveness.overdue(now):
         peer.doubt_path()
     peer.mapping.last_heard = now
     peer.renewing = False
     peer.liveness.received()
-    from_current = source == peer.mapping.current
     newest = session is peer.sessions.newest and opened.top >= session.window.highest
     if opened.packets:
         outputs += _handle_packets(peer, opened, now)

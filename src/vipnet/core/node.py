@@ -21,6 +21,7 @@ from ipaddress import IPv4Network
 from vipnet.core import binding, deadlines, handshakes, inbound, keychange, moving, outbound, probing
 from vipnet.core.contacts import Contacts
 from vipnet.core.deadlines import is_due
+from vipnet.core.express import Express
 from vipnet.core.firstcontact import FirstContact
 from vipnet.core.host import Host
 from vipnet.core.initiator import Initiation
@@ -66,6 +67,7 @@ class Node:
             host, self.peers, self._add_peer, self._reschedule, self.contacts.call_back
         )
         self._schedule = Schedule()
+        self._express = Express(host, self._schedule)
         self._too_big_limit = PerSecond(_TOO_BIG_PER_S)
         self._at_start: list[Output] = [*host.space.load(stored), *host.load_old_keys(stored.old_keys)]
         for known in stored.peers:
@@ -99,6 +101,8 @@ class Node:
 
     def handle_packets(self, packets: Sequence[Packet], now: Instant) -> list[Output]:
         """Packets that applications sent to tokens, in their order; super-packets are overwritten."""
+        if len(packets) == 1 and (sent := self._express.send(packets[0], now)):
+            return sent
         outputs: list[Output] = []
         for peer, group in outbound.by_peer(self.host, packets):
             if peer is None:
@@ -150,12 +154,16 @@ class Node:
         self, data: bytes | memoryview, segment_size: int, source: Locator, now: Instant
     ) -> list[Output]:
         """Datagrams that came together: SEGMENT_SIZE bytes each, the last perhaps shorter."""
+        if segment_size >= len(data) and (delivered := self._express.receive(data, source, now)):
+            return delivered
         outputs, errors = self._receive(memoryview(data), segment_size, source, now)
         outputs += [Refused(error, source) for error in errors]
         return self._report(outputs)
 
     def handle_datagram(self, data: bytes, source: Locator, now: Instant) -> list[Output]:
         """One datagram. Raise PeerError for what is not acceptable: count it and go on."""
+        if delivered := self._express.receive(data, source, now):
+            return delivered
         outputs, errors = self._receive(memoryview(data), max(len(data), 1), source, now)
         if errors and not outputs:
             raise errors[0]
@@ -262,6 +270,7 @@ class Node:
         self.host.tun_mtu = mtu
         for peer in self.peers.values():
             peer.mtus.forget()
+            peer.lane = None
 
     # --- DNS
 
@@ -397,8 +406,11 @@ class Node:
         Others wait for handle_timeout: what they miss may be the next in the socket.
         """
         outputs: list[Output] = []
-        while is_due(self._reschedule(peer), now):
+        at = peer.next_timeout()
+        self._schedule.ask(peer.name, at)
+        while is_due(at, now):
             outputs += deadlines.serve(peer, now)
+            at = self._reschedule(peer)
         return outputs
 
     def _serve_due(self, now: Instant) -> list[Output]:
@@ -425,6 +437,8 @@ class Node:
         """Have OWNER served at its next deadline, and return that."""
         if isinstance(owner, FirstContact) and owner is not self.contacts.get(owner.name):
             return None  # it is a peer now, or given up
+        if isinstance(owner, Peer):
+            owner.lane = None
         at = owner.next_timeout()
         self._schedule.ask(owner.name, at)
         return at

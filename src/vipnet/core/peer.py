@@ -19,6 +19,7 @@ from vipnet.core.flows import Flows
 from vipnet.core.hints import HintSender
 from vipnet.core.host import Host, OwnKey
 from vipnet.core.initiator import Initiator
+from vipnet.core.lane import Lane
 from vipnet.core.liveness import Liveness
 from vipnet.core.mapping import Mapping
 from vipnet.core.moves import MoveLog
@@ -120,6 +121,7 @@ class Peer:
         self.own_tried_at: Instant | None = None  # our addresses, as the peer seemed not to hear us
         self.settled: Instant | None = None  # challenges of this instant have had their first answer
         self.save_at: Instant | None = None  # when what has changed of `known` is stored at the latest
+        self.lane: Lane | None = None  # the short way, until something else than packets happens
         self.rx_bytes = self.tx_bytes = 0
         self._dropped_before = 0
 
@@ -187,6 +189,7 @@ class Peer:
 
     def doubt_path(self, since: Instant | None = None) -> None:
         """There is reason to believe that datagrams no longer arrive: note since when, or as of SINCE."""
+        self.lane = None
         if self.outage_from is None:
             self.outage_from = self.mapping.last_heard if since is None else since
 

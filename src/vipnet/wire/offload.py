@@ -91,6 +91,19 @@ def complete_checksum(packet: bytes | memoryview, offload: Offload) -> bytes:
     return bytes(done)
 
 
+def is_begun(packet: bytes | memoryview, offload: Offload) -> bool:
+    """Whether OFFLOAD is what begun_checksum() says of PACKET, a whole IPv4 packet."""
+    transport = (packet[0] & 0x0F) * 4
+    protocol = packet[9]
+    return (
+        offload.transport == transport
+        and offload.checksum == CHECKSUM_FIELD.get(protocol)
+        and not offload.segment_size
+        and len(packet) >= transport + _TRANSPORT_MIN[protocol]
+        and not is_fragment(packet)
+    )
+
+
 def begun_checksum(packet: bytes | memoryview) -> Offload:
     """What is left to do for PACKET, a whole IPv4 packet, where all that is known is that something is.
 
