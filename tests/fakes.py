@@ -26,10 +26,13 @@ class FakeTun:
         self.offloads: list[Offload | None] = []  # of each of those
         self.refuses = False
 
+    def fileno(self) -> None:
+        """There is none: tasks wait."""
+
     async def receive(self) -> list[Packet]:
         return [Packet(await self._incoming.receive())]
 
-    def receive_nowait(self) -> list[Packet]:
+    def receive_nowait(self, at_most: int = 1) -> list[Packet]:
         try:
             return [Packet(self._incoming.receive_nowait())]
         except trio.WouldBlock:
@@ -74,6 +77,9 @@ class FakeSockets:
             del self._wire.sockets[locator]
         self._wire.sockets.update(dict.fromkeys(locators, self))
 
+    def fileno(self) -> None:
+        """There is none: tasks wait."""
+
     async def readable(self) -> None:
         await trio.lowlevel.checkpoint()
         while not self._arrived:
@@ -95,7 +101,7 @@ class FakeSockets:
         self._arrived.append(received)
         self._news.set()
 
-    def too_big_nowait(self) -> TooBig | None:
+    def too_big_nowait(self, suspected: bool = False) -> TooBig | None:
         return None
 
     async def writable(self, destination: Locator) -> None:

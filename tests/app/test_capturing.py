@@ -43,7 +43,7 @@ class World:
             C: KnownPeer("c.vipip.net", Place(None)),
         }
         self.tap: Any = None
-        self.node = self
+        self.node = self.traffic = self
         self.host = self
         self.remote_tokens = self.peers
         self.capturing = Capturing(Config(Fqdn("a.vipip.net")), cast("Engine", self))

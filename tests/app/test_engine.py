@@ -134,7 +134,7 @@ class Answering(FakeTun):
         self.ready.append(Packet(b"answer to " + bytes(packet)))
         return super().send(packet, left)
 
-    def receive_nowait(self) -> list[Packet]:
+    def receive_nowait(self, at_most: int = 1) -> list[Packet]:
         ready, self.ready = self.ready, []
         return ready
 

@@ -87,12 +87,12 @@ def test_the_engine_shows_what_goes_out_and_what_comes_in() -> None:
             tun.outgoing.send_nowait(b"nobody watches")
             await trio.testing.wait_all_tasks_blocked()
             with tap.watched_by(watcher):
-                engine.tap = tap
+                engine.traffic.tap = tap
                 tun.outgoing.send_nowait(b"out")
                 await watcher.wait()
                 other.send(b"in", HERE)
                 await trio.testing.wait_all_tasks_blocked()
-                engine.tap = None
+                engine.traffic.tap = None
             tun.outgoing.send_nowait(b"nor now")
             await trio.testing.wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()

@@ -117,11 +117,11 @@ class Capturing:
         """The engine has a tap only while there is a watcher."""
         try:
             with self._tap.watched_by(watcher):
-                self._engine.tap = self._tap
+                self._engine.traffic.tap = self._tap
                 yield
         finally:
             if not len(self._tap):
-                self._engine.tap = None
+                self._engine.traffic.tap = None
 
     def _untold(self, sighting: Sighting, told: dict[bytes, tuple[str, Locator | None]]) -> Iterator[Named]:
         """Who is at both ends, as far as TOLD does not say so."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import math
 import time
@@ -16,7 +15,7 @@ import trio
 
 from vipnet.app.movehistory import MoveHistory
 from vipnet.app.resolving import Contact
-from vipnet.app.tap import Tap
+from vipnet.app.traffic import Traffic
 from vipnet.core.node import Node
 from vipnet.core.outputs import (
     BindingFailed,
@@ -34,6 +33,7 @@ from vipnet.core.outputs import (
     SessionKeys,
     SessionReady,
     StoreOutput,
+    TooBig,
     Transmit,
     UseLocalToken,
 )
@@ -47,9 +47,7 @@ from vipnet.system.udp import DatagramSockets, Received
 from vipnet.types import Fqdn, Instant, Locator, PublicKey, Token
 from vipnet.wire.offload import Packet
 
-_TURN: Final = 512  # datagrams before the applications' packets have their turn; about a millisecond
 _BACKLOG: Final = 1024  # datagrams that timers wait for: acks of as many partners
-_UNSENT_MAX: Final = 1 << 20  # bytes that wait for the socket; a batch of tun0 is at most 256 KiB
 # Nobody outside of this process hears of these: what stands before them may be stored later.
 _SAYS_NOTHING: Final = (MoveReport, LogEvent, SessionReady, PathAnswered, SeenAt)
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
@@ -86,12 +84,17 @@ class Engine:
         self.node, self.lookup = node, lookup
         self.moves = MoveHistory()
         self.counters: Counter[str] = Counter()
-        self.tap: Tap | None = None  # while somebody watches the packets
         self.key_log: Callable[[SessionKeys], object] = lambda _keys: None
         self.sessions_begun = {"us": 0, "peer": 0}
-        self._unsent: deque[Transmit] = deque()  # the socket had no room
-        self._unsent_bytes = 0
-        self._tun, self._sockets, self._store = tun, sockets, store
+        self.traffic = Traffic(
+            tun,
+            sockets,
+            self.counters,
+            packets=self._handle_packets,
+            datagrams=self._handle_datagrams,
+            too_big=self._handle_too_big,
+        )
+        self._sockets, self._store = sockets, store
         self._use_local_token, self._now = use_local_token, now
         self._cloned, self._seen_at = cloned, seen_at
         self._waiting: dict[Fqdn, _Waiting] = {}
@@ -107,54 +110,20 @@ class Engine:
         """Move packets until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            nursery.start_soon(self._pump_datagrams)
-            nursery.start_soon(self._pump_packets)
+            nursery.start_soon(self.traffic.run)
             nursery.start_soon(self._serve_timers)
             self.emit(self.node.start(self._now()))
             task_status.started()
 
-    async def _pump_datagrams(self) -> None:
-        while True:
-            await self._sockets.readable()
-            self._hear_waiting(_TURN)
-            self._send_answers()
-            while report := self._sockets.too_big_nowait():
-                self.emit(self.node.handle_too_big(report, self._now()))
+    def _handle_packets(self, packets: Sequence[Packet]) -> bool:
+        return self.emit(self.node.handle_packets(packets, self._now()))
 
-    async def _pump_packets(self) -> None:
-        while True:
-            while self._unsent:
-                await self._send_rest()
-            self._handle_packets(await self._tun.receive())
-
-    def _send_answers(self) -> None:
-        """What the kernel answered while it was handed packets: it answers an echo request at once."""
-        if not self._unsent and (packets := self._tun.receive_nowait()):
-            self._handle_packets(packets)
-
-    def _handle_packets(self, packets: Sequence[Packet]) -> None:
-        if self.tap is not None:
-            self.tap.sent(packets)
-        self.emit(self.node.handle_packets(packets, self._now()))
-
-    async def _send_rest(self) -> None:
-        """Wait for room in the socket; meanwhile packets queue in tun0, where TCP notices."""
-        await self._sockets.writable(self._unsent[0].destination)
-        unsent, self._unsent = self._unsent, deque()
-        self._unsent_bytes = 0
-        for transmit in unsent:
-            self._send(transmit)
-
-    def _hear_waiting(self, at_most: int) -> None:
-        """Datagrams that are there already; a train of them is not cut for the bound's sake."""
-        heard = 0
-        while heard < at_most and (received := self._sockets.receive_nowait()):
-            self._hear(received)
-            heard += max(len(received.payload) // received.segment_size, 1)
-
-    def _hear(self, received: Received) -> None:
+    def _handle_datagrams(self, received: Received) -> bool:
         data, size, source = received.payload, received.segment_size, received.source
-        self.emit(self.node.handle_datagrams(data, size, source, self._now()))
+        return self.emit(self.node.handle_datagrams(data, size, source, self._now()))
+
+    def _handle_too_big(self, report: TooBig) -> None:
+        self.emit(self.node.handle_too_big(report, self._now()))
 
     async def _serve_timers(self) -> None:
         while True:
@@ -163,7 +132,7 @@ class Engine:
             with trio.CancelScope(deadline=self._deadline(self._timer_at)) as self._timer:
                 await trio.sleep_forever()
             # What a timer misses may have come in while we did something else.
-            self._hear_waiting(_BACKLOG)
+            self.traffic.hear_waiting(_BACKLOG)
             self.emit(self.node.handle_timeout(self._now()))
 
     def _begin(self, wanted: LookupWanted) -> None:
@@ -287,12 +256,22 @@ class Engine:
 
     # --- outputs
 
-    def emit(self, outputs: Sequence[Output]) -> None:
+    def emit(self, outputs: Sequence[Output]) -> bool:
         """Do what OUTPUTS say, in their order: stored is stored before anybody hears of it.
 
         All that is to be stored is one transaction, before the first output that tells somebody:
         each costs a wait for the disk, and an application waits for them all.
+
+        Return whether tasks or their deadlines may have been touched.
         """
+        if len(outputs) == 1:
+            (output,) = outputs
+            if type(output) is Transmit:
+                self.traffic.send(output)
+                return self._set_timer()
+            if type(output) is Deliver:
+                self.traffic.deliver(output)
+                return self._set_timer()
         stored, unstored = 0, 0  # places in OUTPUTS
         for place, output in enumerate(outputs, 1):
             if isinstance(output, StoreOutput):
@@ -304,20 +283,24 @@ class Engine:
             self._do(output)
         if unstored > stored:
             self._store.apply([one for one in outputs if isinstance(one, StoreOutput)])
+        self._set_timer()
+        return True
+
+    def _set_timer(self) -> bool:
+        """Something may be due earlier than it was. Return whether it is."""
         at = self.node.next_timeout()
-        if at is not None and at < self._timer_at:
-            self._timer_at = at
-            self._timer.deadline = self._deadline(at)
+        if at is None or at >= self._timer_at:
+            return False
+        self._timer_at = at
+        self._timer.deadline = self._deadline(at)
+        return True
 
     def _do(self, output: Output) -> None:
         match output:
             case Transmit():
-                self._send(output)
+                self.traffic.send(output)
             case Deliver():
-                if self.tap is not None:
-                    self.tap.delivered(output.packet)
-                if not self._tun.send(output.packet, output.offload):
-                    self.counters["tun_refused"] += 1
+                self.traffic.deliver(output)
             case Refused():
                 self._dropped(output.error, output.source)
             case BindingReady() | BindingFailed():
@@ -344,33 +327,6 @@ class Engine:
             self._seen_at(output.host)
         else:
             self._use_local_token(output.local, output.remote)
-
-    def _send(self, transmit: Transmit) -> None:
-        """Send, or keep for when the socket has room: in their order, and not without end."""
-        if self._unsent and transmit.segment_size is not None:
-            self._postpone(transmit)
-            return
-        error = self._sockets.send(
-            transmit.payload,
-            transmit.destination,
-            transmit.source,
-            transmit.segment_size,
-            transmit.fragmentation,
-        )
-        if error is None:
-            return
-        if error.errno == errno.EAGAIN:
-            self._postpone(transmit)
-        else:
-            self.counters[f"send_{errno.errorcode.get(error.errno or 0, 'error')}"] += 1
-
-    def _postpone(self, transmit: Transmit) -> None:
-        size = len(transmit.payload)
-        if self._unsent_bytes + size > _UNSENT_MAX:
-            self.counters["send_EAGAIN"] += 1
-            return
-        self._unsent.append(transmit)
-        self._unsent_bytes += size
 
     def _answer(self, output: BindingReady | BindingFailed) -> None:
         waiting = self._waiting.pop(output.name, None)

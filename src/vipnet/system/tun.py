@@ -41,9 +41,13 @@ class PacketDevice(Protocol):
     @property
     def index(self) -> int: ...
 
+    def fileno(self) -> int | None:
+        """To wait for from outside; None where only receive() can."""
+        ...
+
     async def receive(self) -> list[Packet]: ...
 
-    def receive_nowait(self) -> list[Packet]: ...
+    def receive_nowait(self, at_most: int = ..., /) -> list[Packet]: ...
 
     def send(self, packet: bytes | memoryview, left: Offload | None = None, /) -> bool: ...
 
@@ -85,6 +89,10 @@ class TunDevice:
             self.close()
             raise HostError(f"interface {name} cannot be brought up: {_reason(error)}") from None
 
+    def fileno(self) -> int | None:
+        """The descriptor, None after close()."""
+        return self._fd if self._fd >= 0 else None
+
     async def receive(self) -> list[Packet]:
         """Return the next packets that applications sent; views are valid until the next call.
 
@@ -101,12 +109,12 @@ class TunDevice:
             if packets := self.receive_nowait():
                 return packets
 
-    def receive_nowait(self) -> list[Packet]:
+    def receive_nowait(self, at_most: int = _BATCH) -> list[Packet]:
         """What is there already, as far as there is room for one more of the largest; errors as receive()."""
         memory, fd, at = self._memory, self._fd, 0
         packets: list[Packet] = []
         self._drained = False
-        while at <= _LAST_START and len(packets) < _BATCH:
+        while at <= _LAST_START and len(packets) < at_most:
             try:
                 size = os.readv(fd, (memory[at : at + _READ_BYTES],))
             except BlockingIOError:

@@ -59,11 +59,15 @@ class Received(Struct, frozen=True, gc=False):
 class DatagramSockets(Protocol):
     """What the daemon needs of the network; tests have one in memory."""
 
+    def fileno(self) -> int | None:
+        """To wait for from outside; None where only readable() can."""
+        ...
+
     async def readable(self) -> None: ...
 
     def receive_nowait(self) -> Received | None: ...
 
-    def too_big_nowait(self) -> TooBig | None: ...
+    def too_big_nowait(self, suspected: bool = ..., /) -> TooBig | None: ...
 
     async def writable(self, destination: Locator, /) -> None: ...
 
@@ -129,6 +133,10 @@ class UdpSockets:
         """Whether the kernel cuts what is sent (UDP_SEGMENT, Linux 4.18); False: we do, one by one."""
         return self._segments
 
+    def fileno(self) -> int | None:
+        """A descriptor that is readable when a socket is, None after close()."""
+        return None if self._ready.closed else self._ready.fileno()
+
     async def readable(self) -> None:
         """Wait until receive_nowait() may have something.
 
@@ -138,7 +146,6 @@ class UdpSockets:
         if self._ready.closed:
             raise trio.ClosedResourceError
         await trio.lowlevel.wait_readable(self._ready.fileno())
-        self._errors = True  # unless there is something to receive
 
     def receive_nowait(self) -> Received | None:
         """What is there already, None when nothing is.
@@ -150,12 +157,14 @@ class UdpSockets:
                 return received
         return None
 
-    def too_big_nowait(self) -> TooBig | None:
+    def too_big_nowait(self, suspected: bool = False) -> TooBig | None:
         """What has not passed a link, as the kernel or a router reports; None when there is no more.
 
         Anybody can forge what routers say.
+
+        suspected  a socket was readable and had nothing to receive: it has an error then
         """
-        if not self._errors:
+        if not (self._errors or suspected):
             return None
         for sock in self._sockets.values():
             for _ in range(_ERRORS_AT_ONCE):
@@ -194,7 +203,6 @@ class UdpSockets:
             # of what a path is worth. Reading has cleared it.
             self._errors = True
             return None
-        self._errors = False
         key = address[:2]
         source = self._known.get(key) or self._remember(key)
         if source is None:

@@ -1,0 +1,179 @@
+"""Between tun0 and the sockets: packets and datagrams to whoever knows what becomes of them, and back."""
+
+from __future__ import annotations
+
+import errno
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import trio
+
+from vipnet.app.tap import Tap
+from vipnet.core.outputs import Deliver, TooBig, Transmit
+from vipnet.system import packetsfirst
+from vipnet.system.packetsfirst import PacketsFirst
+from vipnet.system.tun import PacketDevice
+from vipnet.system.udp import DatagramSockets, Received
+from vipnet.wire.offload import Packet
+
+_TURN: Final = 512  # datagrams before the applications' packets have their turn; about a millisecond
+_UNSENT_MAX: Final = 1 << 20  # bytes that wait for the socket; a batch of tun0 is at most 256 KiB
+
+
+class Traffic:
+    """Everything that is read, and written, as soon as that can be.
+
+    packets    given what applications sent; like `datagrams` it returns whether tasks may have been touched
+    datagrams  given what came from other hosts
+    too_big    given what did not pass a link, as the kernel or a router says
+    counters   of what was refused
+    """
+
+    def __init__(
+        self,
+        tun: PacketDevice,
+        sockets: DatagramSockets,
+        counters: Counter[str],
+        *,
+        packets: Callable[[Sequence[Packet]], bool],
+        datagrams: Callable[[Received], bool],
+        too_big: Callable[[TooBig], object],
+    ) -> None:
+        self.tap: Tap | None = None  # while somebody watches the packets
+        self._tun, self._sockets, self._counters = tun, sockets, counters
+        self._packets, self._datagrams, self._too_big = packets, datagrams, too_big
+        self._unsent: deque[Transmit] = deque()  # the socket had no room
+        self._unsent_bytes = 0
+        self._full, self._has_room = trio.Event(), trio.Event()
+        self._first: PacketsFirst | None = None
+
+    async def run(self) -> None:
+        """Move packets until cancelled: in trio's waits, or by tasks where that cannot be."""
+        tun, sockets = self._tun.fileno(), self._sockets.fileno()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._send_postponed)
+            if tun is None or sockets is None or not packetsfirst.available():
+                nursery.start_soon(self._pump_datagrams)
+                nursery.start_soon(self._pump_packets)
+            else:
+                self._first = PacketsFirst({tun: self._serve_packets, sockets: self._serve_datagrams})
+                nursery.start_soon(self._first.run)
+
+    # --- in trio's waits
+
+    def _serve_packets(self, slept: bool) -> bool:
+        # One packet wakes us; to see that there is no second one would cost as much as a turn of the wait.
+        packets = self._tun.receive_nowait(1) if slept else self._tun.receive_nowait()
+        touched = bool(packets) and self._handle(packets)
+        return touched or self._others_wait()
+
+    def _serve_datagrams(self, slept: bool) -> bool:
+        heard, touched = self._hear(1 if slept else _TURN)
+        return self._hear_too_big(heard) or touched or self._others_wait()
+
+    def _others_wait(self) -> bool:
+        """Whether a task has been woken here: the one that sends what had no room, or a watcher's."""
+        return bool(self._unsent) or self.tap is not None
+
+    # --- by tasks
+
+    async def _pump_datagrams(self) -> None:
+        while True:
+            await self._sockets.readable()
+            heard, _ = self._hear(_TURN)
+            self._send_answers()
+            self._hear_too_big(heard)
+
+    async def _pump_packets(self) -> None:
+        while True:
+            while self._unsent:
+                await self._has_room.wait()
+            self._handle(await self._tun.receive())
+
+    def _send_answers(self) -> None:
+        """What the kernel answered while it was handed packets: it answers an echo request at once."""
+        if not self._unsent and (packets := self._tun.receive_nowait()):
+            self._handle(packets)
+
+    # --- in
+
+    def hear_waiting(self, at_most: int) -> None:
+        """Datagrams that are there already."""
+        self._hear(at_most)
+
+    def _hear(self, at_most: int) -> tuple[int, bool]:
+        """How many there were, and whether tasks may have been touched; a train is not cut for the bound."""
+        heard, touched = 0, False
+        while heard < at_most and (received := self._sockets.receive_nowait()):
+            touched = self._datagrams(received) or touched
+            heard += max(len(received.payload) // received.segment_size, 1)
+        return heard, touched
+
+    def _hear_too_big(self, heard: int) -> bool:
+        touched = False
+        # Readable, and nothing was: an error is.
+        while report := self._sockets.too_big_nowait(not heard):
+            self._too_big(report)
+            touched = True
+        return touched
+
+    def _handle(self, packets: Sequence[Packet]) -> bool:
+        if self.tap is not None:
+            self.tap.sent(packets)
+        return self._packets(packets)
+
+    # --- out
+
+    def deliver(self, output: Deliver) -> None:
+        if self.tap is not None:
+            self.tap.delivered(output.packet)
+        if not self._tun.send(output.packet, output.offload):
+            self._counters["tun_refused"] += 1
+
+    def send(self, transmit: Transmit) -> None:
+        """Send, or keep for when the socket has room: in their order, and not without end."""
+        if self._unsent and transmit.segment_size is not None:
+            self._postpone(transmit)
+            return
+        error = self._sockets.send(
+            transmit.payload,
+            transmit.destination,
+            transmit.source,
+            transmit.segment_size,
+            transmit.fragmentation,
+        )
+        if error is None:
+            return
+        if error.errno == errno.EAGAIN:
+            self._postpone(transmit)
+        else:
+            self._counters[f"send_{errno.errorcode.get(error.errno or 0, 'error')}"] += 1
+
+    def _postpone(self, transmit: Transmit) -> None:
+        """Meanwhile packets queue in tun0, where TCP notices."""
+        size = len(transmit.payload)
+        if self._unsent_bytes + size > _UNSENT_MAX:
+            self._counters["send_EAGAIN"] += 1
+            return
+        if not self._unsent:
+            self._full.set()
+            if self._first is not None and (tun := self._tun.fileno()) is not None:
+                self._first.pause(tun)
+        self._unsent.append(transmit)
+        self._unsent_bytes += size
+
+    async def _send_postponed(self) -> None:
+        while True:
+            await self._full.wait()
+            while self._unsent:
+                await self._sockets.writable(self._unsent[0].destination)
+                unsent, self._unsent = self._unsent, deque()
+                self._unsent_bytes = 0
+                for transmit in unsent:
+                    self.send(transmit)
+            self._full = trio.Event()
+            self._has_room.set()
+            self._has_room = trio.Event()
+            if self._first is not None and (tun := self._tun.fileno()) is not None:
+                self._first.resume(tun)
