@@ -30,8 +30,20 @@ from vipnet.wire.offload import Offload, Packet
 HERE, THERE = Locator("192.0.2.1", 5847), Locator("192.0.2.2", 5847)
 
 
+class NoExpress:
+    """Everything takes the long way."""
+
+    def send(self, packet: Packet, now: Instant) -> None: ...
+
+    def receive(self, datagram: memoryview, source: Locator, now: Instant) -> None: ...
+
+    def settle(self) -> None: ...
+
+
 class Passing:
     """A node that sends every packet on as it is, five of its kind together."""
+
+    express = NoExpress()
 
     def start(self, now: Instant) -> list[Output]:
         return []

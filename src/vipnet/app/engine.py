@@ -93,6 +93,7 @@ class Engine:
             packets=self._handle_packets,
             datagrams=self._handle_datagrams,
             too_big=self._handle_too_big,
+            settle=self._settle,
         )
         self._sockets, self._store = sockets, store
         self._use_local_token, self._now = use_local_token, now
@@ -116,11 +117,23 @@ class Engine:
             task_status.started()
 
     def _handle_packets(self, packets: Sequence[Packet]) -> bool:
-        return self.emit(self.node.handle_packets(packets, self._now()))
+        now = self._now()
+        if len(packets) == 1 and (transmit := self.node.express.send(packets[0], now)):
+            self.traffic.send(transmit)
+            return False
+        return self.emit(self.node.handle_packets(packets, now))
 
     def _handle_datagrams(self, received: Received) -> bool:
-        data, size, source = received.payload, received.segment_size, received.source
-        return self.emit(self.node.handle_datagrams(data, size, source, self._now()))
+        data, size, source, now = received.payload, received.segment_size, received.source, self._now()
+        if size == len(data) and (deliver := self.node.express.receive(data, source, now)):
+            self.traffic.deliver(deliver)
+            return False
+        return self.emit(self.node.handle_datagrams(data, size, source, now))
+
+    def _settle(self) -> bool:
+        """What was in a hurry has left."""
+        self.node.express.settle()
+        return self._set_timer()
 
     def _handle_too_big(self, report: TooBig) -> None:
         self.emit(self.node.handle_too_big(report, self._now()))
@@ -264,14 +277,6 @@ class Engine:
 
         Return whether tasks or their deadlines may have been touched.
         """
-        if len(outputs) == 1:
-            (output,) = outputs
-            if type(output) is Transmit:
-                self.traffic.send(output)
-                return self._set_timer()
-            if type(output) is Deliver:
-                self.traffic.deliver(output)
-                return self._set_timer()
         stored, unstored = 0, 0  # places in OUTPUTS
         for place, output in enumerate(outputs, 1):
             if isinstance(output, StoreOutput):

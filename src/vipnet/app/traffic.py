@@ -27,6 +27,7 @@ class Traffic:
     packets    given what applications sent; like `datagrams` it returns whether tasks may have been touched
     datagrams  given what came from other hosts
     too_big    given what did not pass a link, as the kernel or a router says
+    settle     called when all that was read is served; also returns whether tasks may have been touched
     counters   of what was refused
     """
 
@@ -39,10 +40,12 @@ class Traffic:
         packets: Callable[[Sequence[Packet]], bool],
         datagrams: Callable[[Received], bool],
         too_big: Callable[[TooBig], object],
+        settle: Callable[[], bool],
     ) -> None:
         self.tap: Tap | None = None  # while somebody watches the packets
         self._tun, self._sockets, self._counters = tun, sockets, counters
         self._packets, self._datagrams, self._too_big = packets, datagrams, too_big
+        self._settle = settle
         self._unsent: deque[Transmit] = deque()  # the socket had no room
         self._unsent_bytes = 0
         self._full, self._has_room = trio.Event(), trio.Event()
@@ -66,11 +69,12 @@ class Traffic:
         # One packet wakes us; to see that there is no second one would cost as much as a turn of the wait.
         packets = self._tun.receive_nowait(1) if slept else self._tun.receive_nowait()
         touched = bool(packets) and self._handle(packets)
-        return touched or self._others_wait()
+        return self._settle() or touched or self._others_wait()
 
     def _serve_datagrams(self, slept: bool) -> bool:
         heard, touched = self._hear(1 if slept else _TURN)
-        return self._hear_too_big(heard) or touched or self._others_wait()
+        touched = (self._send_answers() if heard else self._hear_too_big(heard)) or touched
+        return self._settle() or touched or self._others_wait()
 
     def _others_wait(self) -> bool:
         """Whether a task has been woken here: the one that sends what had no room, or a watcher's."""
@@ -84,23 +88,28 @@ class Traffic:
             heard, _ = self._hear(_TURN)
             self._send_answers()
             self._hear_too_big(heard)
+            self._settle()
 
     async def _pump_packets(self) -> None:
         while True:
             while self._unsent:
                 await self._has_room.wait()
             self._handle(await self._tun.receive())
-
-    def _send_answers(self) -> None:
-        """What the kernel answered while it was handed packets: it answers an echo request at once."""
-        if not self._unsent and (packets := self._tun.receive_nowait()):
-            self._handle(packets)
+            self._settle()
 
     # --- in
 
     def hear_waiting(self, at_most: int) -> None:
         """Datagrams that are there already."""
         self._hear(at_most)
+        self._settle()
+
+    def _send_answers(self) -> bool:
+        """What the kernel answered while it was handed packets: it answers an echo request at once."""
+        if self._unsent:
+            return False
+        packets = self._tun.receive_nowait()
+        return bool(packets) and self._handle(packets)
 
     def _hear(self, at_most: int) -> tuple[int, bool]:
         """How many there were, and whether tasks may have been touched; a train is not cut for the bound."""
@@ -112,7 +121,7 @@ class Traffic:
 
     def _hear_too_big(self, heard: int) -> bool:
         touched = False
-        # Readable, and nothing was: an error is.
+        # Readable, and there was nothing: there is an error.
         while report := self._sockets.too_big_nowait(not heard):
             self._too_big(report)
             touched = True

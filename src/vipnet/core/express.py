@@ -16,17 +16,17 @@ from typing import Final
 from vipnet.core.host import Host
 from vipnet.core.lane import Lane
 from vipnet.core.mapping import lease_expired
-from vipnet.core.outputs import Deliver, Fragmentation, Output, Transmit
+from vipnet.core.outputs import Deliver, Fragmentation, Transmit
 from vipnet.core.peer import Peer
 from vipnet.core.schedule import Schedule
 from vipnet.core.session import Session
 from vipnet.core.stash import Sent
-from vipnet.errors import CryptoError, WireError
+from vipnet.errors import PeerError
 from vipnet.policy import REKEY_AFTER_COUNT, REKEY_AFTER_S
 from vipnet.types import Instant, Locator
 from vipnet.wire.datagram import KIND_IPV4, KIND_PARTIAL, SEAL_OVERHEAD
-from vipnet.wire.inner import PROTOCOL_TCP, is_whole
-from vipnet.wire.offload import Offload, Packet, begun_checksum, is_begun
+from vipnet.wire.inner import is_whole
+from vipnet.wire.offload import Packet, begun_checksum, is_begun
 
 SMALL: Final = 256  # bytes of a packet: far below what any path carries whole
 _unpack_header = struct.Struct("!IQ").unpack_from
@@ -57,77 +57,91 @@ def lane_of(peer: Peer, now: Instant) -> Lane | None:
 
 
 class Express:
-    """Sends and receives what may go the short way. [] says that it may not, and nothing has happened."""
+    """Seals and opens what may go the short way, and notes it when it is gone: nobody waits for that.
+
+    It is noted by settle(), before the next of its kind and before anything takes the long way.
+    """
 
     def __init__(self, host: Host, schedule: Schedule) -> None:
         self._host, self._schedule = host, schedule
+        self._sent: tuple[Peer, Packet, Sent] | None = None
+        self._received: tuple[Peer, bytes, int, Instant] | None = None
 
-    def send(self, packet: Packet, now: Instant) -> list[Output]:
-        """PACKET, read from tun0, as a sealed datagram."""
+    def send(self, packet: Packet, now: Instant) -> Transmit | None:
+        """PACKET, read from tun0, as a sealed datagram; None, and nothing has happened: take the long way."""
+        if self._sent is not None:
+            self.settle()
         data = packet.data
         size = len(data)
         if size > SMALL or not is_whole(data):
-            return []
+            return None
         peer = self._host.remote_tokens.get(bytes(data[16:20]))
         if peer is None or data[12:16] != peer.inbound_addresses[4:]:
-            return []
+            return None
         lane = _lane(peer, now)
         if lane is None or lane.session.sent >= REKEY_AFTER_COUNT:
-            return []
+            return None
         offload = packet.offload
         if offload is not None and not is_begun(data, offload):
-            return []
-        if peer.host.policy.stores and data[9] == PROTOCOL_TCP:
-            peer.flows.sent(packet, lane.session, now)
-        room = packet.writable()
+            return None
+        room, session = packet.writable(), lane.session
         room[size] = KIND_IPV4 if offload is None else KIND_PARTIAL
-        counter = lane.session.sent
-        datagram = lane.session.seal_plaintext(room[: size + 1])
-        if peer.host.policy.stores:
-            peer.stash.keep(Sent(lane.session, counter, datagram, lane.to, now, now))
-        peer.tx_bytes += len(datagram)
-        peer.last_traffic = now
-        peer.liveness.sent_data(now)
-        self._schedule.ask(peer.name, peer.liveness.next_timeout())
-        return [Transmit(datagram, lane.to, lane.source, None, lane.fragmentation)]
+        counter = session.sent
+        datagram = session.seal_plaintext(room[: size + 1])
+        self._sent = peer, packet, Sent(session, counter, datagram, lane.to, now, now)
+        return Transmit(datagram, lane.to, lane.source, None, lane.fragmentation)
 
-    def receive(self, datagram: bytes | memoryview, source: Locator, now: Instant) -> list[Output]:
-        """The packet in DATAGRAM."""
+    def receive(self, datagram: bytes | memoryview, source: Locator, now: Instant) -> Deliver | None:
+        """The packet in DATAGRAM; None, and nothing has happened: take the long way."""
+        if self._received is not None or self._sent is not None:
+            self.settle()
         size = len(datagram)
         if not SEAL_OVERHEAD < size <= SMALL + SEAL_OVERHEAD:
-            return []
+            return None
         index, counter = _unpack_header(datagram)
         peer, session = self._host.indexes.get(index, _NOBODY)
         if not isinstance(peer, Peer) or not isinstance(session, Session):
-            return []
+            return None
         lane = _lane(peer, now)
         if lane is None or session is not lane.session or source != lane.to:
-            return []
+            return None
         if counter <= session.window.highest or peer.liveness.overdue(now):
-            return []
+            return None
         try:
             plaintext = session.peek(datagram)
-        except CryptoError:
-            return []
-        packet, kind = plaintext[:-1], plaintext[-1]
-        if packet[12:20] != peer.inbound_addresses or not is_whole(packet):
-            return []
-        offload: Offload | None = None
-        if kind == KIND_PARTIAL:
-            try:
-                offload = begun_checksum(packet)
-            except WireError:
-                return []
-        elif kind != KIND_IPV4:
-            return []
+            packet, kind = plaintext[:-1], plaintext[-1]
+            if packet[12:20] != peer.inbound_addresses or not is_whole(packet):
+                return None
+            if kind not in (KIND_IPV4, KIND_PARTIAL):
+                return None
+            offload = begun_checksum(packet) if kind == KIND_PARTIAL else None
+        except PeerError:
+            return None
         session.window.mark(counter)
-        peer.rx_bytes += size
-        peer.mapping.last_heard = peer.current_heard = peer.data_heard = peer.last_traffic = now
-        peer.flows.received(packet)
-        peer.liveness.received()
-        peer.liveness.received_data(now)
-        self._schedule.ask(peer.name, peer.liveness.next_timeout())
-        return [Deliver(packet, offload)]
+        self._received = peer, packet, size, now
+        return Deliver(packet, offload)
+
+    def settle(self) -> None:
+        """Note what has just been sent or received."""
+        if self._received is not None:
+            peer, data, size, now = self._received
+            self._received = None
+            peer.rx_bytes += size
+            peer.mapping.last_heard = peer.current_heard = peer.data_heard = peer.last_traffic = now
+            peer.flows.received(data)
+            peer.liveness.received()
+            peer.liveness.received_data(now)
+            self._schedule.ask(peer.name, peer.liveness.next_timeout())
+        if self._sent is not None:
+            peer, packet, sent = self._sent
+            self._sent, now = None, sent.sent_at
+            if peer.host.policy.stores:
+                peer.stash.keep(sent)
+                peer.flows.sent(packet, sent.session, now)
+            peer.tx_bytes += len(sent.payload)
+            peer.last_traffic = now
+            peer.liveness.sent_data(now)
+            self._schedule.ask(peer.name, peer.liveness.next_timeout())
 
 
 def _lane(peer: Peer, now: Instant) -> Lane | None:

@@ -67,7 +67,7 @@ class Node:
             host, self.peers, self._add_peer, self._reschedule, self.contacts.call_back
         )
         self._schedule = Schedule()
-        self._express = Express(host, self._schedule)
+        self.express = Express(host, self._schedule)
         self._too_big_limit = PerSecond(_TOO_BIG_PER_S)
         self._at_start: list[Output] = [*host.space.load(stored), *host.load_old_keys(stored.old_keys)]
         for known in stored.peers:
@@ -101,8 +101,10 @@ class Node:
 
     def handle_packets(self, packets: Sequence[Packet], now: Instant) -> list[Output]:
         """Packets that applications sent to tokens, in their order; super-packets are overwritten."""
-        if len(packets) == 1 and (sent := self._express.send(packets[0], now)):
-            return sent
+        if len(packets) == 1 and (sent := self.express.send(packets[0], now)):
+            self.express.settle()
+            return [sent]
+        self.express.settle()
         outputs: list[Output] = []
         for peer, group in outbound.by_peer(self.host, packets):
             if peer is None:
@@ -154,16 +156,19 @@ class Node:
         self, data: bytes | memoryview, segment_size: int, source: Locator, now: Instant
     ) -> list[Output]:
         """Datagrams that came together: SEGMENT_SIZE bytes each, the last perhaps shorter."""
-        if segment_size >= len(data) and (delivered := self._express.receive(data, source, now)):
-            return delivered
+        if segment_size >= len(data) and (delivered := self.express.receive(data, source, now)):
+            self.express.settle()
+            return [delivered]
+        self.express.settle()
         outputs, errors = self._receive(memoryview(data), segment_size, source, now)
         outputs += [Refused(error, source) for error in errors]
         return self._report(outputs)
 
     def handle_datagram(self, data: bytes, source: Locator, now: Instant) -> list[Output]:
         """One datagram. Raise PeerError for what is not acceptable: count it and go on."""
-        if delivered := self._express.receive(data, source, now):
-            return delivered
+        if delivered := self.express.receive(data, source, now):
+            self.express.settle()
+            return [delivered]
         outputs, errors = self._receive(memoryview(data), max(len(data), 1), source, now)
         if errors and not outputs:
             raise errors[0]

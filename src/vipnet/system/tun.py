@@ -130,7 +130,7 @@ class TunDevice:
                 ) from None
             start, end = at + self._header_size, at + size
             try:
-                left = virtio.decode(memory[at:end]) if self._header_size else None
+                left = virtio.decode(memory, at, end) if self._header_size else None
             except ValueError:
                 self.refused += 1
                 continue

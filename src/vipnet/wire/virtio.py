@@ -21,15 +21,15 @@ _CWR: Final = 0x80
 _FLAGS_AT: Final = 13  # in the TCP header
 
 
-def decode(data: bytes | bytearray | memoryview) -> Offload | None:
-    """What is left to do with the packet behind the header in DATA.
+def decode(data: bytes | bytearray | memoryview, at: int = 0, end: int | None = None) -> Offload | None:
+    """What is left to do with the packet behind the header in DATA, from AT to END.
 
     Raise ValueError when it was not asked for, or would reach beyond the packet.
     """
-    size = len(data) - HEADER_SIZE
+    size = (len(data) if end is None else end) - at - HEADER_SIZE
     if size < 0:
-        raise ValueError(f"virtio header: {len(data)} bytes")
-    flags, gso_type, _, gso_size, start, offset = _HEADER.unpack_from(data)
+        raise ValueError(f"virtio header: {size + HEADER_SIZE} bytes")
+    flags, gso_type, _, gso_size, start, offset = _HEADER.unpack_from(data, at)
     if not flags & _NEEDS_CSUM:
         if gso_type != _GSO_NONE:
             raise ValueError(f"GSO type {gso_type} without a checksum to complete")

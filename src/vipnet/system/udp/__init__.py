@@ -252,14 +252,24 @@ class UdpSockets:
             if df is not self._df[is_ipv6]:
                 self._set_df(sock, is_ipv6, df)
             control = self._ancillary(source, destination)
-            if segmented and self._segments and (destination.host, segment_size, df) not in self._whole:
-                segment = (SOL_UDP, _UDP_SEGMENT, _U16.pack(segment_size))
-                _send(sock, payload, (*control, segment), address)
-                return None
         except OSError as error:
-            if not segmented or error.errno not in _NO_SEGMENTS:
-                return error
-            self._note_refusal(error, (destination.host, segment_size or 0, df))
+            return error
+        if not segmented:
+            try:
+                sock.sendmsg((payload,), control, 0, address)
+            except OSError:
+                pass  # perhaps it was for something earlier: see _send()
+            else:
+                return None
+        elif self._segments and (destination.host, segment_size, df) not in self._whole:
+            try:
+                _send(sock, payload, (*control, (SOL_UDP, _UDP_SEGMENT, _U16.pack(segment_size))), address)
+            except OSError as error:
+                if error.errno not in _NO_SEGMENTS:
+                    return error
+                self._note_refusal(error, (destination.host, segment_size or 0, df))
+            else:
+                return None
         size = segment_size if segmented else len(payload)
         return self._send_each(sock, payload, size or 1, control, address, fragmentation)
 
