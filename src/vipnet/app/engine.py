@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network
 from typing import Final
