@@ -117,6 +117,13 @@ def test_nsec3_that_does_not(records: list[dns.rrset.RRset]) -> None:
     assert not proves_absence(B, TXT, ZONE, records)
 
 
+def test_nsec3_with_other_parameters_means_nothing() -> None:
+    """RFC 5155 section 8.2; or each would cost a hash of its own."""
+    other = dns.rrset.from_text(f"{'0' * 32}.example.", 60, "IN", "NSEC3", f"1 0 7 {SALT} {'0' * 31}1 A")
+    assert not proves_absence(B, TXT, ZONE, [other, of("b.example.", "A"), around("_vip.b.example.")])
+    assert proves_absence(B, TXT, ZONE, [of("b.example.", "A"), around("_vip.b.example."), other])
+
+
 def test_unsigned_zones() -> None:
     sub = dns.name.from_text("sub.example.")
     for record in (nsec("sub.example.", "z.example.", "NS RRSIG NSEC"), of("sub.example.", "NS")):

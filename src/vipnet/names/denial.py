@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Final
 
 import dns.dnssec
@@ -84,7 +85,16 @@ def _speaks_for_others(rrset: dns.rrset.RRset, name: Name) -> bool:
 
 
 def _hashed(denials: Sequence[dns.rrset.RRset]) -> list[dns.rrset.RRset]:
-    return [rrset for rrset in denials if rrset.rdtype == NSEC3 and rrset[0].iterations <= _ITERATIONS_MAX]
+    """The NSEC3 records. With other parameters than the first they mean nothing (RFC 5155 section 8.2).
+
+    So work does not grow with what a hostile zone sends (CVE-2023-50868).
+    """
+    found = [rrset for rrset in denials if rrset.rdtype == NSEC3 and rrset[0].iterations <= _ITERATIONS_MAX]
+    return [rrset for rrset in found if _parameters(rrset) == _parameters(found[0])]
+
+
+def _parameters(rrset: dns.rrset.RRset) -> tuple[bytes, int, int]:
+    return rrset[0].salt, rrset[0].iterations, rrset[0].algorithm
 
 
 def _covering(name: Name, zone: Name, hashed: Sequence[dns.rrset.RRset]) -> Iterator[dns.rrset.RRset]:
@@ -99,21 +109,21 @@ def _covering(name: Name, zone: Name, hashed: Sequence[dns.rrset.RRset]) -> Iter
 
 
 def _is_of(rrset: dns.rrset.RRset, name: Name) -> bool:
-    return _hash(name, rrset) == _owner_hash(rrset)
+    return _hash(name, *_parameters(rrset)) == _owner_hash(rrset)
 
 
 def _covers(rrset: dns.rrset.RRset, name: Name) -> bool:
     """Whether the hash of NAME lies between the two that RRSET says are neighbours."""
-    first, last, hashed = _owner_hash(rrset), rrset[0].next, _hash(name, rrset)
+    first, last, hashed = _owner_hash(rrset), rrset[0].next, _hash(name, *_parameters(rrset))
     if first < last:
         return bool(first < hashed < last)
     return bool(hashed > first or hashed < last)  # around the end
 
 
-def _hash(name: Name, rrset: dns.rrset.RRset) -> bytes:
-    rdata = rrset[0]
+@lru_cache(maxsize=64)
+def _hash(name: Name, salt: bytes, iterations: int, algorithm: int) -> bytes:
     try:
-        text = dns.dnssec.nsec3_hash(name, rdata.salt, rdata.iterations, rdata.algorithm)
+        text = dns.dnssec.nsec3_hash(name, salt, iterations, algorithm)
     except ValueError:  # another algorithm than there is
         return b""
     return base64.b32hexdecode(text)
