@@ -37,10 +37,12 @@ SOME = PublicKey(public_key(b"k" * 32))
 
 
 class DeadDns:
-    """A Lookup that knows nothing."""
+    """A Lookup that knows nothing, or that somebody has deceived."""
+
+    bogus: str | None = None
 
     async def lookup(self, name: Fqdn, *, authoritative: bool, verify: bool = False) -> LookupResult:
-        return LookupResult(name, failed=True)
+        return LookupResult(name, failed=True, bogus=self.bogus)
 
     async def addresses(self, name: str) -> tuple[str, ...]:
         return (AT[Fqdn(name)].host,)
@@ -154,6 +156,20 @@ def test_who_is_added_without_a_key_is_asked_for_it(tmp_path: Path) -> None:
         await a.do("trust_remove", name=B)
         with pytest.raises(UnreachableError):
             await a.engine.bind(LookupResult(B, (AT[B].host,)))  # it was asked by hand, and once
+
+    with_machines(tmp_path, main)
+
+
+def test_nobody_is_asked_for_a_key_that_somebody_keeps_out_of_dns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DeadDns, "bogus", "nothing proves that it has no record (DNSSEC)")
+
+    async def main(a: Machine, b: Machine) -> None:
+        await b.do("trust_add", name=A, key=text(a.key))
+        with pytest.raises(UnreachableError, match="DNSSEC"):
+            await a.do("trust_add", name=B, address=AT[B].host)
+        assert await a.do("trust_list") == {"peers": []}
 
     with_machines(tmp_path, main)
 

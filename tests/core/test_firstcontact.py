@@ -174,6 +174,19 @@ def test_nobody_is_called_back_unasked() -> None:
     assert b.node.host.counters["not_vouched_for"] >= 1
 
 
+def test_nobody_is_called_back_whose_record_somebody_keeps_out_of_dns() -> None:
+    """Unsigned silence in a signed zone is no answer, as the shell says; the claim waits for one."""
+    net = Network(24)
+    a, b = claimant(net)
+    bogus = LookupResult(A, (locator(a).host,), failed=True, bogus="nothing proves that it has none")
+    net.result = lambda name: bogus if name == A else Network.result(net, name)  # type: ignore[method-assign]
+    tap = Tap(net)
+    a.resolve(b)
+    net.run_for(10)
+    assert tap.from_host(b) == []
+    assert A not in b.disk.peers
+
+
 def test_a_claim_from_elsewhere_gets_an_impostor_nothing() -> None:
     """The name's address is another host's, which does not have the key: three tries, then silence."""
     net = Network(22)

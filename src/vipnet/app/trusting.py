@@ -17,7 +17,7 @@ from vipnet.app.publishing import PublishLoop
 from vipnet.app.texts import is_address, parse_host_port, parse_key
 from vipnet.core.outputs import LookupResult
 from vipnet.core.peer import Peer
-from vipnet.errors import ConfigError
+from vipnet.errors import ConfigError, UnreachableError
 from vipnet.system.lookup import Lookup
 from vipnet.types import Fqdn, Locator, PublicKey, fingerprint, parse_name
 
@@ -72,6 +72,8 @@ class TrustOperations:
     async def _meet(self, name: Fqdn, locators: tuple[Locator, ...]) -> None:
         """Trust on first use. Raise UnreachableError."""
         found = await self._lookup.lookup(name, authoritative=False, verify=True)
+        if found.bogus is not None:  # the key that somebody keeps from us would be the right one
+            raise UnreachableError(f"DNS is not to be believed: {found.bogus}")
         contacts = self._engine.node.contacts
         contacts.list_for_now(name, locators)
         try:
