@@ -121,6 +121,8 @@ def test_from_a_wide_network_to_narrow_ones(new_lab: LabFactory, tmp_path: Path)
         file.finish()
     check_sizes(lab)
     check_pings(lab, 1280)
+    path = lab.ask("a", "resolve", NAME)["steps"][-1]
+    assert path["detail"].endswith(", MTU 1280"), "the path's, not the interface's"
 
     lab.move("a")
     narrow(lab, 1400, silent=False)
