@@ -135,6 +135,8 @@ def test_it_sends_us_names_while_we_run_and_only_then(name: str, package: Path, 
             assert "example.org" in note if service.hook == "resolved" else note is None
             wait_until(is_in_use, "both kinds of names")
             assert address(machine, "a") == token, "by the search list"
+            if service.hook == "resolved":
+                assert token in machine.run(f"resolvectl query {A}")
             if end == "crash":
                 machine.run("kill -9 $(cat /run/vipnet/vipnet.pid)")
                 if service.crash_heals:
