@@ -66,6 +66,15 @@ def test_it_builds_and_fetches_nothing_from_elsewhere(tmp_path: Path) -> None:
     assert "<svg viewBox" in pages["how-a-move-works.html"]
 
 
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *ROOT.glob("examples/**/*.md")], ids=lambda p: p.name)
+def test_links_of_pages_outside_lead_somewhere(page: Path) -> None:
+    """Sphinx sees to those of docs/."""
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+    for link in links:
+        if not link.startswith("https://"):
+            assert (page.parent / link.partition("#")[0]).exists(), link
+
+
 # --- what comes from the program
 
 
