@@ -18,12 +18,13 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from docs.generate import commands, keys, sequence
+from docs.generate import commands, keys, messages, sequence
 from sphinx.application import Sphinx
 
 PARTS: Final[dict[str, Callable[[str], str]]] = {
     "commands": lambda _: commands.markdown(),
     "keys": lambda _: keys.markdown(),
+    "messages": lambda _: messages.markdown(),
     "sequence": sequence.html,
 }
 # Files of the repository that are pages of the site as well, under another name.

@@ -40,7 +40,7 @@ def test_what_tsig_keygen_prints(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "\n", "not base64!", "AAAA", f"{SECRET} {SECRET}", f"{SECRET[:-1]}"])
 def test_anything_else_says_what_it_should_be(tmp_path: Path, text: str) -> None:
-    with pytest.raises(ConfigError, match="no secret in it: one line of base64"):
+    with pytest.raises(ConfigError, match="no secret in it: must be a line of base64"):
         load_tsig_key(key_file(tmp_path, text), "k.test", "hmac-sha256")
 
 

@@ -70,7 +70,9 @@ def trust_anchors(config: Config) -> Anchors:
     try:
         return parse_anchors(path.read_text())
     except OSError as error:
-        raise ConfigError(f"[dns] trust_anchors = {path}: {error.strerror}") from None
+        raise ConfigError(
+            f"[dns] trust_anchors = {path}: {error.strerror}; is it a file that vipnet may read?"
+        ) from None
     except ValueError as error:
         raise ConfigError(f"[dns] trust_anchors = {path}: {error}; it takes lines of DS records") from None
 

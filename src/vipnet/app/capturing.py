@@ -77,9 +77,9 @@ class Capturing:
         """
         snap, seconds, peer = params.get("snap", PACKET_MAX), params.get("seconds"), params.get("peer")
         if type(snap) is not int or not 20 <= snap <= PACKET_MAX:
-            raise ConfigError(f"snap = {snap}: from 20, an IPv4 header, to {PACKET_MAX} bytes")
+            raise ConfigError(f"snap = {snap}: must be from 20, an IPv4 header, to {PACKET_MAX} bytes")
         if seconds is not None and not (isinstance(seconds, int | float) and seconds > 0):
-            raise ConfigError(f"seconds = {seconds}: more than 0")
+            raise ConfigError(f"seconds = {seconds}: must be more than 0")
         if len(self._tap) >= WATCHERS_MAX:
             raise HostError(f"{WATCHERS_MAX} captures run already: end one of them")
         watcher = Watcher(snap, None if peer is None else self._of(parse_name(str(peer))))

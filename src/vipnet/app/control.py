@@ -256,6 +256,15 @@ def _as_text(value: object) -> str:
 # --- the command line's side
 
 
+class _Reply(Struct, frozen=True):
+    """One line of a daemon's: what it was asked for, or why not."""
+
+    ok: bool
+    result: dict[str, Any] = {}
+    error: str = ""
+    exit: int = 1
+
+
 def ask_daemon(run_dir: Path, op: str, timeout_s: float = ANSWER_S, /, **params: object) -> dict[str, Any]:
     """Return what the daemon answers to OP.
 
@@ -288,10 +297,13 @@ def _asking(
         line = _converse(connection, stream, path, request, timeout_s)
         if not line.endswith(b"\n"):
             raise NotRunningError("the daemon went away before it answered: see `vipnet status`")
-        reply = json.loads(line)
-        if not reply["ok"]:
-            raise _ERROR_OF.get(reply["exit"], VipnetError)(reply["error"])
-        yield reply["result"], connection, stream
+        try:
+            reply = msgspec.json.decode(line, type=_Reply)
+        except msgspec.DecodeError:
+            raise VipnetError(f"what listens at {path} is no vipnet daemon: set another run_dir") from None
+        if not reply.ok:
+            raise _ERROR_OF.get(reply.exit, VipnetError)(reply.error)
+        yield reply.result, connection, stream
 
 
 def _converse(
@@ -310,12 +322,13 @@ def _converse(
             f"the daemon does not answer within {timeout_s:g} s: see {path.parent}/vipnet.log"
         ) from None
     except OSError as error:
-        raise VipnetError(f"the daemon cannot be asked at {path}: {error.strerror or error}") from None
+        reason = error.strerror or error
+        raise VipnetError(f"the daemon cannot be asked at {path}: {reason}; try as root") from None
 
 
 def text(params: dict[str, Any], key: str) -> str:
     """The string that a request gives for KEY. Raise ConfigError."""
     value = params.get(key)
     if not isinstance(value, str):
-        raise ConfigError(f"{key} is missing")
+        raise ConfigError(f"{key} is missing: the request must have it")
     return value

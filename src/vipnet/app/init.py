@@ -155,7 +155,9 @@ def _place_secret(place: Path, secret: str, *, replace: bool, undo: contextlib.E
                 f"{place}: exists and holds something else; `--yes` replaces it, --secret-file names another"
             )
     except OSError as error:
-        raise ConfigError(f"{place}: cannot be replaced: {error.strerror}") from None
+        raise ConfigError(
+            f"{place}: cannot be replaced: {error.strerror}; try as root, or name another --secret-file"
+        ) from None
     write_new(place, content, "secret file")
 
 
@@ -175,4 +177,6 @@ def _write(path: Path, text: str) -> None:
             _kept(path)
         temporary.replace(path)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
+        raise ConfigError(
+            f"{path}: cannot be written: {error.strerror}; try as root, or name another --config"
+        ) from None

@@ -31,7 +31,9 @@ def load_key(path: Path) -> bytes:
     except FileNotFoundError:
         raise ConfigError(f"key file {path}: no such file; `vipnet init NAME` makes one") from None
     except OSError as error:
-        raise ConfigError(f"key file {path}: {error.strerror}") from None
+        raise ConfigError(
+            f"key file {path}: {error.strerror}; try as root, or set another key_file"
+        ) from None
     if mode & 0o077:
         raise ConfigError(
             f"key file {path}: its mode {stat.S_IMODE(mode):04o} lets others use it; `chmod 600 {path}`"
@@ -45,7 +47,7 @@ def _decode(content: bytes, label: str) -> bytes:
     except ValueError:
         key = b""
     if len(key) != KEY_SIZE:
-        raise ConfigError(f"{label}: not a key: one line, {KEY_SIZE} bytes in base64")
+        raise ConfigError(f"{label}: not a key: must be one line, {KEY_SIZE} bytes in base64")
     return key
 
 
@@ -76,7 +78,7 @@ def write_new(path: Path, content: bytes, label: str) -> None:
             temporary.unlink()
         _sync_directory(path.parent)
     except OSError as error:
-        raise ConfigError(f"{label} {path}: cannot be written: {error.strerror}") from None
+        raise ConfigError(f"{label} {path}: cannot be written: {error.strerror}; try as root") from None
 
 
 def replace_key(path: Path, key: bytes) -> None:
@@ -90,7 +92,9 @@ def replace_key(path: Path, key: bytes) -> None:
             temporary.unlink(missing_ok=True)
         _sync_directory(path.parent)
     except OSError as error:
-        raise ConfigError(f"key file {path}: cannot be replaced: {error.strerror}") from None
+        raise ConfigError(
+            f"key file {path}: cannot be replaced: {error.strerror}; try as root; the old key counts"
+        ) from None
 
 
 def _link(temporary: Path, path: Path, label: str) -> None:

@@ -133,7 +133,8 @@ def start(
         if status is not None and status["publish"]["state"] == "refused":
             raise NotReadyError(f"running, but not ready: {missing_part(status)}")  # waiting would not help
         if time.monotonic() > deadline:
-            raise NotReadyError(f"running, but not ready after {within_s:g} s: {missing_part(status)}")
+            reason = f"running, but not ready after {within_s:g} s: {missing_part(status)}"
+            raise NotReadyError(f"{reason} (`vipnet doctor` looks for the cause)")
         time.sleep(_POLL_S)
 
 
@@ -237,7 +238,9 @@ def _stop_process(pid: int, run_dir: Path, *, unpublish: bool) -> bool:
             except PermissionError:
                 raise HostError(f"process {pid} does not stop when asked: try as root") from None
         if not _ended(process, STOP_S):
-            raise HostError(f"process {pid} survives SIGKILL: it hangs inside the kernel")
+            raise HostError(
+                f"process {pid} survives SIGKILL: the kernel hangs; see `dmesg`, restart the machine"
+            )
         return agreed
     finally:
         os.close(process)

@@ -174,8 +174,12 @@ class Operations:
                 try:
                     await self._publishing.withdraw()
                 except PublishError as error:
-                    raise HostError(f"still running, and still in DNS: {error}") from None
+                    raise HostError(
+                        f"still running, and still in DNS: {error} (`vipnet down` leaves it there)"
+                    ) from None
             if taken.cancelled_caught:
-                raise HostError("still running: the DNS provider does not answer")
+                raise HostError(
+                    "the daemon still runs: its provider does not answer; try again, or `vipnet down` alone"
+                )
         self._stop()
         return {"stopping": True}

@@ -21,6 +21,7 @@ from vipnet.system import netwatch
 from vipnet.system.lookup import Lookup, has_route
 from vipnet.types import Fqdn, Locator, PublicKey
 
+_BY_HAND: Final = "try again, or delete it at the provider"
 UPDATE_S: Final = 30.0
 SEEN_S: Final = 60.0  # the secondaries of a big provider take so long
 RETRY_S: Final = 0.1  # doubling ...
@@ -99,7 +100,9 @@ async def _publish(publisher: Publisher, desired: Desired) -> tuple[str, ...]:
             return await publisher.publish(desired)
         except PublishError as error:
             raise HostError(f"{publisher.provider} did not take the update: {error}") from None
-    raise HostError(f"{publisher.provider} did not take the update within {UPDATE_S:g} s")
+    raise HostError(
+        f"{publisher.provider} did not take the update within {UPDATE_S:g} s; does it answer at all?"
+    )
 
 
 async def _withdraw(config: Config, publisher: Publisher) -> None:
@@ -107,9 +110,9 @@ async def _withdraw(config: Config, publisher: Publisher) -> None:
         try:
             await publisher.withdraw(Desired(config.name, ()))
         except PublishError as error:
-            raise HostError(f"the _vip record is still in DNS: {error}") from None
+            raise HostError(f"the _vip record is still in DNS: {error} ({_BY_HAND})") from None
         return
-    raise HostError(f"the _vip record is still in DNS: no answer within {UPDATE_S:g} s")
+    raise HostError(f"the _vip record is still in DNS: no answer within {UPDATE_S:g} s ({_BY_HAND})")
 
 
 class Zone(Protocol):

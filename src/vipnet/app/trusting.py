@@ -131,7 +131,7 @@ class TrustOperations:
         try:
             where = parse_host_port(text(params, "address"))
         except ValueError as error:
-            raise ConfigError(f"address {params['address']}: {error}") from None
+            raise ConfigError(f"address {params['address']}: {error}; must be HOST or HOST:PORT") from None
         hosts = (
             (where.host,) if is_address(where.host) else await self._lookup.addresses(parse_name(where.host))
         )
@@ -175,7 +175,7 @@ def _key(params: dict[str, Any]) -> PublicKey:
     try:
         return parse_key(text(params, "key"))
     except ValueError as error:
-        raise ConfigError(f"key {params['key']}: {error}; a public key is 32 bytes in base64") from None
+        raise ConfigError(f"key {params['key']}: {error}; must be a public key, 32 bytes in base64") from None
 
 
 def _not_known(name: Fqdn) -> str:

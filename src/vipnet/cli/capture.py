@@ -17,6 +17,7 @@ from vipnet.cli.options import config_option
 
 if TYPE_CHECKING:
     from vipnet.app.capturefile import CaptureFile
+    from vipnet.errors import HostError
 
 
 @click.command(epilog="Example: sudo vipnet capture - | wireshark -k -i -")
@@ -93,8 +94,6 @@ def ended_by_signals(end: Callable[[], object]) -> Iterator[None]:
 @contextlib.contextmanager
 def opened(file: str) -> Iterator[BinaryIO]:
     """FILE for writing, for this user's eyes only: it has what vipnet is there to hide. Raise HostError."""
-    from vipnet.errors import HostError
-
     if file == "-":
         yield sys.stdout.buffer
         return
@@ -104,11 +103,17 @@ def opened(file: str) -> Iterator[BinaryIO]:
         if stat.S_ISREG(os.fstat(handle).st_mode):
             os.fchmod(handle, 0o600)
     except OSError as error:
-        raise HostError(f"{file} cannot be written: {error.strerror}") from None
+        raise _refused(file, error) from None
     try:
         with os.fdopen(handle, "wb") as stream:
             yield stream
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise HostError(f"{file} cannot be written: {error.strerror}") from None
+        raise _refused(file, error) from None
+
+
+def _refused(file: str, error: OSError) -> HostError:
+    from vipnet.errors import HostError
+
+    return HostError(f"{file} cannot be written: {error.strerror}; name another, or - for a pipe")

@@ -204,7 +204,7 @@ def _split(command: str) -> list[str]:
     try:
         return shlex.split(command)
     except ValueError as error:
-        raise ConfigError(f"--command: {error}") from None
+        raise ConfigError(f"--command: {error}; quote it as for a shell") from None
 
 
 def _absolute(path: str) -> str:

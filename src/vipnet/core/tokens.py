@@ -78,11 +78,11 @@ class TokenSpace:
         """Raise ConfigError when SUBNET cannot hold tokens."""
         if not LARGEST_PREFIX <= subnet.prefixlen <= SMALLEST_PREFIX:
             raise ConfigError(
-                f"tun.subnet = {subnet}: it has to be between /{LARGEST_PREFIX} and /{SMALLEST_PREFIX}"
+                f"tun.subnet = {subnet}: must be between /{LARGEST_PREFIX} and /{SMALLEST_PREFIX}"
             )
         for network in FORBIDDEN:
             if subnet.overlaps(network):
-                raise ConfigError(f"tun.subnet = {subnet} overlaps {network}, which is not for hosts")
+                raise ConfigError(f"tun.subnet = {subnet} overlaps {network}, not for hosts: choose another")
         self.subnet = subnet
         self.exclude = exclude
         self.own_token: Token | None = None

@@ -81,7 +81,7 @@ def run_demo(spec: DemoSpec, tell: Tell) -> Demo:
     TELL gets a line now and then. Raise ConfigError, HostError, or a daemon's own reason.
     """
     if spec.runs < 1:
-        raise ConfigError(f"--runs {spec.runs}: at least 1")
+        raise ConfigError(f"--runs {spec.runs}: must be at least 1")
     if spec.keep is not None:
         _claim(spec.keep)
     with lifecycle.interrupts_raise():
@@ -102,9 +102,9 @@ def _claim(directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         if any(directory.iterdir()):
-            raise ConfigError(f"--keep {directory}: not empty; nothing there is overwritten")
+            raise ConfigError(f"--keep {directory}: not empty, and nothing is overwritten: name another")
     except OSError as error:
-        raise ConfigError(f"--keep {directory}: {error.strerror}") from None
+        raise ConfigError(f"--keep {directory}: {error.strerror}; name another") from None
 
 
 def _sum_up(spec: DemoSpec, details: Sequence[RunDetail]) -> Demo:
@@ -202,7 +202,9 @@ def _keeping(layout: Layout, directory: Path | None) -> Iterator[list[capture.Ca
         assert process.stdout is not None  # noqa: S101 - a pipe, by construction
         if process.stdout.readline() != b"ready\n":
             reason = process.communicate()[1].decode(errors="replace").strip().splitlines()
-            raise HostError(f"cannot capture packets: {reason[-1] if reason else 'no reason given'}")
+            raise HostError(
+                f"cannot capture packets: {reason[-1] if reason else 'no reason given'}; try without --keep"
+            )
         yield captured
         output, _ = process.communicate(timeout=_ANSWER_S)
         captured += msgspec.json.decode(output, type=list[capture.Captured])
@@ -210,7 +212,9 @@ def _keeping(layout: Layout, directory: Path | None) -> Iterator[list[capture.Ca
         process.kill()
         process.communicate()
     if dropped := sum(one.dropped for one in captured):
-        raise HostError(f"{dropped} packets were not captured: the machine is too busy for --keep")
+        raise HostError(
+            f"{dropped} packets were not captured: the machine is too busy: try again, or without --keep"
+        )
 
 
 def _write_events(layout: Layout, directory: Path, demo: Demo, captured: Sequence[capture.Captured]) -> None:

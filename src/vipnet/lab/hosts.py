@@ -136,7 +136,9 @@ def _vipnet_everywhere(layout: Layout, command: str, labels: Iterable[str], with
     try:
         answers = {label: process.communicate(timeout=within_s)[1] for label, process in started.items()}
     except subprocess.TimeoutExpired:
-        raise VipnetError(f"`vipnet {command}` takes longer than {within_s:g} s") from None
+        raise VipnetError(
+            f"`vipnet {command}` takes longer than {within_s:g} s: is the machine very busy? try again"
+        ) from None
     finally:
         for process in started.values():
             process.kill()  # only after an interrupt, or when it hangs: all others have ended

@@ -190,7 +190,7 @@ def _subnet(text: str) -> IPv4Network:
     try:
         return IPv4Network(text)
     except ValueError as error:
-        raise ConfigError(f"--subnet {text}: {error}") from None
+        raise ConfigError(f"--subnet {text}: {error}; must be like 240.0.0.0/4") from None
 
 
 def _colliding_label(subnet: IPv4Network) -> str:

@@ -123,7 +123,7 @@ def down(name: str) -> None:
     """Stop what the lab has started and remove all of it; no lab is no error."""
     directory = labs_directory() / name
     if os.sep in name or name in ("", ".", ".."):
-        raise ConfigError(f"--name {name!r} is not a lab's name")
+        raise ConfigError(f"--name {name!r} is not a lab's name: must be a-z, 0-9 and '-'")
     with contextlib.suppress(VipnetError):
         hosts.stop_daemons(load(name))
     # What hangs, and what an interrupted `up` has only just started.

@@ -59,7 +59,7 @@ def start(layout: Layout) -> subprocess.Popen[bytes] | None:
     deadline = time.monotonic() + READY_S
     while processes.last_line(output) != READY or not lans_are_up(layout):
         if forwarder.poll() is not None:
-            raise HostError(f"the lab's forwarder ended: {processes.last_line(output)}")
+            raise HostError(f"the lab's forwarder ended: {processes.last_line(output)}; see {output}")
         if time.monotonic() > deadline:
             raise HostError(f"the lab's forwarder is not ready within {READY_S:g} s: see {output}")
         time.sleep(_POLL_S)

@@ -97,7 +97,7 @@ def _switch(layout: Layout, host: LabHost, lan: Lan | None) -> Change:
     old = up[0] if up else None
     new = lan or (_other(old.lan) if old else 1)
     if old and old.lan == new:
-        raise ConfigError(f"{host.label} is on LAN {new} already")
+        raise ConfigError(f"{host.label} is on LAN {new} already: --lan {_other(new)} is another")
     families = _families(old) if old else layout.families
     return Change(
         host.label,
@@ -129,7 +129,7 @@ def _add(layout: Layout, host: LabHost, lan: Lan | None) -> Change:
     up = _nics_up(layout, host)
     free = [one for one in LANS if one not in {nic.lan for nic in up}]
     if not free or lan not in (None, *free):
-        raise ConfigError(f"{host.label} is on LAN {lan or '1 and 2'} already")
+        raise ConfigError(f"{host.label} is on LAN {lan or '1 and 2'} already: `vipnet lab status` shows it")
     new = lan or free[0]
     families = _families(up[0]) if up else layout.families
     return Change(
@@ -192,7 +192,7 @@ def _one_nic(layout: Layout, host: LabHost, lan: Lan | None, kind: Kind) -> Nic:
         if lan in (None, nic.lan):
             return nic
     where = f"on LAN {lan}" if lan else "on any LAN"
-    raise ConfigError(f"{host.label} is not {where}: nothing to {kind}")
+    raise ConfigError(f"{host.label} is not {where}: nothing to {kind}; `vipnet lab status` shows it")
 
 
 def _other(lan: Lan) -> Lan:

@@ -53,7 +53,7 @@ def start(layout: Layout) -> None:
     deadline = time.monotonic() + READY_S
     while not _answers(layout):
         if server.poll() is not None:
-            raise HostError(f"the lab's name server ended: {processes.last_line(output)}")
+            raise HostError(f"the lab's name server ended: {processes.last_line(output)}; see {output}")
         if time.monotonic() > deadline:
             raise HostError(f"the lab's name server does not answer within {READY_S:g} s: see {output}")
         time.sleep(_POLL_S)
@@ -91,7 +91,8 @@ def _start_forwarder(layout: Layout) -> None:
     deadline = time.monotonic() + READY_S
     while processes.last_line(output) != latedns.READY:
         if forwarder.poll() is not None or time.monotonic() > deadline:
-            raise HostError(f"the forwarder before BIND does not start: {processes.last_line(output)}")
+            reason = f"the forwarder before BIND does not start: {processes.last_line(output)}"
+            raise HostError(f"{reason}; see {output}")
         time.sleep(_POLL_S)
     latedns.redirect(layout.netns(ROUTER))
 

@@ -106,7 +106,7 @@ def _join(path: Path, kind: int, what: str) -> None:
     except FileNotFoundError:
         raise HostError(f"there is no {what}: is the lab up?") from None
     except OSError as error:
-        raise HostError(f"cannot open {what}: {error.strerror}") from None
+        raise HostError(f"cannot open {what}: {error.strerror}; the lab needs root") from None
     try:
         _check(_libc.setns(namespace, kind), f"enter {what}")
     finally:
@@ -116,7 +116,7 @@ def _join(path: Path, kind: int, what: str) -> None:
 def _check(result: int, what: str) -> None:
     if result != 0:
         number = ctypes.get_errno()
-        mend = ": the lab needs root (CAP_SYS_ADMIN)" if number in (1, 13) else ""
+        mend = ": the lab needs root (CAP_SYS_ADMIN)" if number in (1, 13) else "; see `dmesg`"
         raise HostError(f"cannot {what}: {os.strerror(number)}{mend}")
 
 

@@ -46,4 +46,4 @@ def run_nft(netns: str, script: str) -> None:
     with inside(netns):
         done = subprocess.run(["nft", "-f", "-"], input=script, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise HostError(f"nft: {done.stderr.strip().splitlines()[0]}")
+        raise HostError(f"nft: {done.stderr.strip().splitlines()[0]}; does this kernel have nftables?")

@@ -52,7 +52,7 @@ def start(command: list[str], log: Path, record: Path) -> subprocess.Popen[bytes
         )
     process = running(popen.pid)
     if process is None:
-        raise HostError(f"{command[0]} ended at once: {last_line(log)}")
+        raise HostError(f"{command[0]} ended at once: {last_line(log)}; see {log}")
     record.write_bytes(msgspec.json.encode(process))
     return popen
 

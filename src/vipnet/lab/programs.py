@@ -65,7 +65,7 @@ class Traffic:
         self._start_ns = time.monotonic_ns() + 20_000_000
         self._all(f"start {self._start_ns}")
         if errors := self.wait_flowing(self._start_ns, _BEGIN_S):
-            raise HostError(f"no traffic in the lab before anything moved: {'; '.join(errors)}")
+            raise HostError(f"no traffic in the lab before anything moved: {'; '.join(errors)}; try again")
 
     def enter(self, phase: Phase) -> None:
         self._all(f"phase {phase}")
@@ -144,7 +144,9 @@ class _Program:
             readable = left_s > 0 and select.select([output], [], [], left_s)[0]
             data = os.read(output, 2**20) if readable else b""
             if not data:
-                raise HostError(f"the traffic program on {self._label} failed: {self._last_words()}")
+                raise HostError(
+                    f"the traffic program on {self._label} failed: {self._last_words()}; try again"
+                )
             parts.append(data)
         answer, _, self._pending = b"".join(parts).partition(b"\n")
         return answer

@@ -236,5 +236,9 @@ def explain_failure(stderr: str, commands: Sequence[str]) -> str:
     reason = next((line for line in stderr.splitlines() if line.strip()), "no reason given")
     failed = re.search(r"Command failed -:(\d+)", stderr)
     command = f" `ip {commands[int(failed[1]) - 1]}`" if failed else ""
-    mend = ": the lab needs root (CAP_SYS_ADMIN, CAP_NET_ADMIN)" if "not permitted" in reason else ""
+    mend = (
+        ": the lab needs root (CAP_SYS_ADMIN, CAP_NET_ADMIN)"
+        if "not permitted" in reason
+        else "; see `dmesg`"
+    )
     return f"ip failed{command}: {reason}{mend}"

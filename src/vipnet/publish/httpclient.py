@@ -159,4 +159,4 @@ def trusting(ca_file: Path | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file)
     except OSError as error:  # ssl.SSLError is one
-        raise ConfigError(f"[publish] ca_file = {ca_file}: {error.strerror or error}") from None
+        raise ConfigError(f"[publish] ca_file = {ca_file}: {error.strerror or error}; it takes PEM") from None

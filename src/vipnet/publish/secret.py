@@ -63,7 +63,9 @@ def read_secret_file(path: Path, label: str) -> bytes:
             mode = os.fstat(file.fileno()).st_mode
             content = file.read(SIZE_MAX + 1) if stat.S_ISREG(mode) else b""
     except OSError as error:
-        raise ConfigError(f"{label} {path}: {error.strerror}") from None
+        raise ConfigError(
+            f"{label} {path}: {error.strerror}; is it a file that this user may read?"
+        ) from None
     # systemd's directory is private already, and its access lists show as rights of the group.
     if mode & 0o077 and not from_systemd:
         raise ConfigError(

@@ -35,7 +35,7 @@ def load_tsig_key(path: Path, name: str, algorithm: str) -> dns.tsig.Key:
         secret = b""
     if len(secret) < _SECRET_MIN:
         raise ConfigError(
-            f"TSIG key file {path}: no secret in it: one line of base64, at least {_SECRET_MIN} bytes, "
+            f"TSIG key file {path}: no secret in it: must be a line of base64, at least {_SECRET_MIN} bytes, "
             "or what tsig-keygen prints"
         )
     return _Key(dns.name.from_text(name), secret, dns.name.from_text(algorithm))

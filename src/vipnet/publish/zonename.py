@@ -11,7 +11,8 @@ from vipnet.names.desired import within
 def relative(name: str, zone: str) -> str:
     """NAME below ZONE without it; empty for ZONE itself. Raise PublishError when it is not inside."""
     if not within(name, zone):
-        raise PublishError(f"the provider's zone {zone} does not have {name} in it", permanent=True)
+        reason = f"{name} is not in the provider's zone {zone}; set another [publish] zone, or none"
+        raise PublishError(reason, permanent=True)
     return name[: len(name) - len(zone)].rstrip(".")
 
 

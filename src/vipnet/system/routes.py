@@ -167,7 +167,7 @@ def _request(kind: int, flags: int, message: Any, what: str, *, but_not: int = 0
         sock.send(_encode(kind, flags | NLM_F_ACK, message))
         (negated,) = _ERROR.unpack_from(sock.recv(65_536))
     if negated and -negated != but_not:
-        mend = "; run as root, or with CAP_NET_ADMIN" if -negated == errno.EPERM else ""
+        mend = "; run as root, or with CAP_NET_ADMIN" if -negated == errno.EPERM else "; see `dmesg`"
         raise HostError(f"{what}: {os.strerror(-negated)}{mend}")
 
 
@@ -178,7 +178,9 @@ def _dump(kind: int, message: Any) -> Iterator[Any]:  # noqa: ANN401 - pyroute2 
         while True:
             for answer in marshal.parse(sock.recv(65_536)):
                 if answer["header"]["type"] == _NLMSG_ERROR:
-                    raise HostError("the kernel does not list its routes")
+                    raise HostError(
+                        "the kernel does not list its routes; is this a sandbox without rtnetlink?"
+                    )
                 if answer["event"] == "NLMSG_DONE":
                     return
                 yield answer
@@ -201,7 +203,7 @@ def _index(ifname: str) -> int:
     try:
         return socket.if_nametoindex(ifname)
     except OSError:
-        raise HostError(f"there is no interface {ifname}") from None
+        raise HostError(f"there is no interface {ifname} any more; start vipnet again") from None
 
 
 def _name(index: int | None) -> str:

@@ -87,7 +87,7 @@ class TunDevice:
             self._device.up()
         except OSError as error:
             self.close()
-            raise HostError(f"interface {name} cannot be brought up: {_reason(error)}") from None
+            raise HostError(f"interface {name} cannot be brought up: {_reason(error)}; see `dmesg`") from None
 
     def fileno(self) -> int | None:
         """The descriptor, None after close()."""
@@ -214,7 +214,7 @@ def _refusal(name: str, error: OSError) -> str:
             return (
                 f"interface {name}: another kind of interface has this name; set another as [tun] interface"
             )
-    return f"interface {name} cannot be made: {_reason(error)}"
+    return f"interface {name} cannot be made: {_reason(error)}; see `dmesg`"
 
 
 def _reason(error: OSError) -> str:

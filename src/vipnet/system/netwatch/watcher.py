@@ -146,7 +146,9 @@ async def _dump_into(network: Network) -> bool:
                 await trio.lowlevel.checkpoint()
                 for message in decode(_receive(sock, 0)):
                     if message.kind == ERROR:
-                        raise HostError("the kernel does not list its links, addresses and routes")
+                        raise HostError(
+                            "the kernel does not list links and routes; is this a sandbox without netlink?"
+                        )
                     done = done or message.kind == DONE
                     consistent = consistent and not message.interrupted
                     if message.fact is not None:
