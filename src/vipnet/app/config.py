@@ -31,6 +31,7 @@ from vipnet.policy import DEFAULT_PORT, DEFAULT_SUBNET, DEFAULT_TUN_MTU, Policy,
 from vipnet.types import Fqdn, Locator, Port, PublicKey
 
 DEFAULT_PATH: Final = Path("/etc/vipnet/config.toml")
+_SIZE_MAX: Final = 1 << 20  # bytes; a thousand peers take a tenth
 
 
 def _check_subnet(subnet: IPv4Network) -> None:
@@ -275,7 +276,11 @@ def load_config(path: Path) -> Config:
     Raise ConfigError, one line that names the file, the key, its value and what is allowed.
     """
     try:
-        return toml.decode(path.read_bytes(), Config)
+        with path.open("rb") as file:
+            data = file.read(_SIZE_MAX + 1)
+        if len(data) > _SIZE_MAX:
+            raise ConfigError(f"over {_SIZE_MAX:,} bytes: is it the right file?")
+        return toml.decode(data, Config)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; `vipnet init NAME` writes one") from None
     except OSError as error:

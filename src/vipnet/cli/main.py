@@ -5,9 +5,11 @@ A command's module is imported when the command is used: `vipnet --help` needs n
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import importlib.util
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -104,6 +106,9 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(args: Sequence[str] | None) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a letter still shows the rest
     try:
         status = cli.main(args=args, prog_name="vipnet", standalone_mode=False)
     except click.ClickException as error:
@@ -112,10 +117,9 @@ def _run(args: Sequence[str] | None) -> int:
     except click.Abort:
         return 130  # as a shell reports SIGINT
     except OSError as error:
-        if error.errno != errno.EPIPE:
-            raise
-        # Whoever read us has enough: `vipnet moves | head`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno != errno.EPIPE:  # else who read us has enough: `vipnet moves | head`
+            click.echo(f"vipnet: {_refused(error)}", err=True)
+        _forget_output()
         return 1
     except Exception as error:
         from vipnet.app.control import exit_status, vipnet_error
@@ -126,6 +130,19 @@ def _run(args: Sequence[str] | None) -> int:
         click.echo(f"vipnet: {' '.join(str(reason).split())}", err=True)
         return exit_status(reason)
     return status if isinstance(status, int) else 0
+
+
+def _refused(error: OSError) -> str:
+    """What the system does not let us do and no command foresaw, most likely to write our output."""
+    where = error.filename or "standard output"
+    mend = "make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "try as root, or elsewhere"
+    return f"{where}: {error.strerror or error}; {mend}"
+
+
+def _forget_output() -> None:
+    """What could not be written is not tried again at the end."""
+    with contextlib.suppress(OSError, ValueError):  # it may be closed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _command_path(error: click.ClickException) -> str:
