@@ -9,34 +9,9 @@ from docs.generate.messages import GAP, Message, markdown, messages
 
 # A command or a line to type, a question to ask oneself, or an order.
 ORDERS = (
-    *(
-        "add",
-        "change",
-        "check",
-        "choose",
-        "delete",
-        "install",
-        "make",
-        "move",
-        "must",
-        "name",
-        "needs",
-        "quote",
-    ),
-    *(
-        "remove",
-        "restart",
-        "see",
-        "set",
-        "start",
-        "take",
-        "try",
-        "write",
-        "connect it",
-        "end one",
-        "give the",
-    ),
-    *("end one", "give the", "goes on by itself", "it has", "it takes", "pipe it", "as root"),
+    *("add", "change", "check", "choose", "delete", "install", "make", "move", "must", "name", "needs"),
+    *("quote", "remove", "restart", "see", "set", "start", "take", "try", "write", "as root", "connect it"),
+    *("end one", "end that one", "give the", "goes on by itself", "it has", "it takes", "pipe it"),
 )
 NEXT_STEP = re.compile(rf"`[a-z]|\?$|--[a-z]+|\b({'|'.join(ORDERS)})\b")
 # Places where the next step comes from elsewhere: from what fills the last gap, or from who passes it on.

@@ -134,7 +134,7 @@ def test_a_full_disk_is_one_line() -> None:
         done = vipnet("capture", "/dev/full", "--seconds", "1", "--config", config)
     assert (done.status, done.err.splitlines()[-1]) == (
         1,
-        "vipnet: /dev/full cannot be written: No space left on device",
+        "vipnet: /dev/full cannot be written: No space left on device; name another, or - for a pipe",
     )
 
 

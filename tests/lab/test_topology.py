@@ -81,6 +81,6 @@ def test_a_second_lab_of_the_same_name_is_refused() -> None:
 
 def test_a_failure_names_its_command() -> None:
     text = explain_failure('Error: argument "x" is wrong\nCommand failed -:2\n', ["link show", "link set x"])
-    assert text == 'ip failed `ip link set x`: Error: argument "x" is wrong'
+    assert text == 'ip failed `ip link set x`: Error: argument "x" is wrong; see `dmesg`'
     assert "needs root" in explain_failure("RTNETLINK answers: Operation not permitted\n", [])
-    assert explain_failure("", []) == "ip failed: no reason given"
+    assert explain_failure("", []) == "ip failed: no reason given; see `dmesg`"

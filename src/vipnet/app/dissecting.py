@@ -77,7 +77,7 @@ def dissect(source: BinaryIO, target: BinaryIO, keys: Keys, name: str = "the cap
     try:
         reader = dpkt.pcap.UniversalReader(source)
     except (ValueError, dpkt.dpkt.Error, struct.error):
-        raise ConfigError(f"{name} is neither a pcap nor a pcapng file") from None
+        raise ConfigError(f"{name} is neither a pcap nor a pcapng file: is it the right one?") from None
     link, tally = reader.datalink() & 0xFFFF, Tally()  # what is above says something of checksums
     section = blocks.SectionHeader(options={"shb_userappl": f"vipnet {__version__}"})
     section.new_member(blocks.InterfaceDescription, link_type=_canonical(link), snaplen=0)

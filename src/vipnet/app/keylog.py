@@ -69,7 +69,7 @@ class KeyLog:
     def feed(self, _params: dict[str, Any]) -> AsyncGenerator[bytes, None]:
         """Lines until the client has enough. Raise HostError when another log runs."""
         if self._running:
-            raise HostError("a key log runs already: end that one")
+            raise HostError("a key log of the daemon runs already: end that one")
         return self._lines()
 
     async def _lines(self) -> AsyncGenerator[bytes, None]:

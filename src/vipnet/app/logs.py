@@ -43,7 +43,7 @@ class LogOptions(Struct, frozen=True):
 def set_level(level: str) -> None:
     """Log from LEVEL on, from now on. Raise ConfigError when there is no such level."""
     if level not in get_args(Level):
-        raise ConfigError(f"log level {level!r}: {', '.join(get_args(Level))} are possible")
+        raise ConfigError(f"log level {level!r}: must be one of {', '.join(get_args(Level))}")
     logging.getLogger("vipnet").setLevel(level.upper())
 
 

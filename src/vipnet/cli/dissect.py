@@ -29,7 +29,9 @@ def dissect(capture: Path, into: str, keys: Path) -> None:
         lines = keys.read_text(errors="replace").splitlines()
         content = capture.open("rb")
     except OSError as error:
-        raise HostError(f"{error.filename} cannot be read: {error.strerror}") from None
+        raise HostError(
+            f"{error.filename} cannot be read: {error.strerror}; name another, or try as root"
+        ) from None
     with content as source:
         found = Keys(lines, str(keys))
         with opened(into) as target:
