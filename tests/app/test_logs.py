@@ -136,5 +136,5 @@ def test_another_level_in_a_running_daemon(log: logging.Logger) -> None:
     assert log.isEnabledFor(logging.DEBUG)
     logs.set_level("warning")
     assert not log.isEnabledFor(logging.INFO)
-    with pytest.raises(ConfigError, match=r"log level 'loud': debug, info, warning, error are possible"):
+    with pytest.raises(ConfigError, match=r"log level 'loud': must be one of debug, info, warning, error"):
         logs.set_level("loud")
