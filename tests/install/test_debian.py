@@ -77,6 +77,15 @@ def test_from_installation_to_purge(machine: Booted) -> None:
     key = machine.run("cat /etc/vipnet/key")
 
     before = machine.property("MainPID")
+    machine.run("sed -i 's/^.accept.$/&\\nxx = true/' /etc/vipnet/config.toml; systemctl reload vipnet")
+    machine.run("echo nonsense >>/etc/vipnet/config.toml")
+    assert 'See "systemctl status' in machine.run("systemctl reload vipnet 2>&1", check=False)
+    journal = machine.run("journalctl --unit vipnet --output cat")
+    assert "taken over: [accept] xx" in journal
+    assert "config.toml: not TOML" in journal
+    assert (machine.property("MainPID"), machine.property("ActiveState")) == (before, "active")
+    machine.run("sed -i '/^nonsense$/d' /etc/vipnet/config.toml")
+
     machine.run("dpkg -i /root/vipnet.deb")  # an upgrade, as far as dpkg and its scripts know
     assert machine.property("ActiveState") == "active"
     assert machine.property("MainPID") != before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import signal
 import sys
 from contextlib import ExitStack
@@ -98,6 +99,32 @@ def test_a_download_a_move_and_a_ping(new_lab: LabFactory, tmp_path: Path) -> No
         at, payload = int(segment["tcp.seq"]) - 1, bytes.fromhex(segment["tcp.payload"])
         answer[at : at + len(payload)] = payload
     assert answer.endswith(content), "as b has sent it, byte for byte"
+
+
+def test_a_reader_that_stands_still_holds_up_nothing(new_lab: LabFactory, tmp_path: Path) -> None:
+    need_program("curl")
+    lab = new_lab(dns="embedded")
+    content = bytes(40_000_000)  # five times what may wait
+    (tmp_path / "file").write_bytes(content)
+    capture = tmp_path / "in.pcapng"
+    server = [sys.executable, "-c", f"import os; os.chdir({str(tmp_path)!r}); {SERVE}"]
+    with (
+        program(lab, "b", server, tmp_path, name="server"),
+        program(lab, "a", [*VIPNET, "capture", capture], tmp_path, name="capture") as reader,
+    ):
+        wait_until(lambda: _says(reader, "until Ctrl-C"), "the capture is ready")
+        reader.process.send_signal(signal.SIGSTOP)
+        got = ["curl", "-sS", "--retry", "20", "--retry-connrefused", "-o", str(tmp_path / "got")]
+        lab.on("a", *got, "http://b.vipip.net:8000/file")
+        assert (tmp_path / "got").read_bytes() == content
+        reader.process.send_signal(signal.SIGCONT)
+        lab.on("a", "ping", "-c", "1", "b.vipip.net")
+        wait_until(lambda: b"packets are missing" in capture.read_bytes(), "it is told")
+        reader.process.send_signal(signal.SIGINT)
+        assert reader.wait() == 0
+    missed = re.search(r"(\d+) packets, (\d+) missed", reader.said())
+    assert missed
+    assert all(int(number) > 50 for number in missed.groups())
 
 
 def _says(one: Program, words: str) -> bool:
