@@ -13,6 +13,7 @@ from docs.generate.commands import plain
 from msgspec.structs import FieldInfo
 
 from vipnet.app.config import Config
+from vipnet.app.reloading import is_live
 from vipnet.app.texts import TEXTS
 from vipnet.app.toml import Section, allowed, is_section, without_none
 
@@ -21,14 +22,16 @@ _KEY = re.compile(r"(?m)^(\w+)  +(\S.*(?:\n {3,}\S.*)*)")
 
 def markdown() -> str:
     """Every table and its keys: what it is for, what it may be, what it is when absent."""
-    parts = ["## At the top of the file\n", _keys(Config)]
+    parts = ["## At the top of the file\n", _keys(Config, "")]
     for field in msgspec.structs.fields(Config):
         kind, brackets = without_none(field.type), "[{}]"
         if get_origin(kind) is tuple:
             kind, brackets = get_args(kind)[0], "[[{}]]"
         if is_section(kind):
             about = plain(inspect.cleandoc(kind.__doc__ or "").partition("\n")[0])
-            parts.append(f"## `{brackets.format(field.encode_name)}`\n\n{about}\n\n{_keys(kind)}")
+            parts.append(
+                f"## `{brackets.format(field.encode_name)}`\n\n{about}\n\n{_keys(kind, field.encode_name)}"
+            )
     return "\n".join(parts)
 
 
@@ -37,9 +40,9 @@ def explanations(table: type[Section]) -> dict[str, str]:
     return {key: " ".join(text.split()) for key, text in _KEY.findall(inspect.cleandoc(table.__doc__ or ""))}
 
 
-def _keys(table: type[Section]) -> str:
+def _keys(table: type[Section], name: str) -> str:
     said = explanations(table)
-    return "\n".join(_key(field, said) for field in fields(table))
+    return "\n".join(_key(field, said, live=is_live(name, field.name)) for field in fields(table))
 
 
 def fields(table: type[Section]) -> Iterator[FieldInfo]:
@@ -50,12 +53,12 @@ def fields(table: type[Section]) -> Iterator[FieldInfo]:
             yield field
 
 
-def _key(field: FieldInfo, said: dict[str, str]) -> str:
-    """Raise KeyError for a key that the docstring is silent about."""
+def _key(field: FieldInfo, said: dict[str, str], *, live: bool) -> str:
+    """LIVE: `vipnet reload` is enough. Raise KeyError for a key that the docstring is silent about."""
     about = said[field.encode_name]
     if not re.match(r"\w+: ", about):  # what stands before a colon is a value
         about = about[0].upper() + about[1:]
-    return f"`{field.encode_name}{_default(field)}`\n: {plain(about)}. {_values(field.type)}.\n"
+    return f"`{field.encode_name}{_default(field)}`\n: {plain(about)}. {_values(field.type)}.{' ↻' if live else ''}\n"
 
 
 def _default(field: FieldInfo) -> str:

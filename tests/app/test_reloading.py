@@ -128,6 +128,10 @@ def test_a_signal_tells_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture
     assert "not TOML" in refused["error"]
     assert reloaded["msg"] == "config.reloaded"
     assert (reloaded["taken"], reloaded["wants_restart"]) == (["[accept] xx"], ["[tun] mtu"])
+    assert list(daemon.reloading.wants_restart) == ["[tun] mtu"]
+    daemon.write("[accept]\nxx = true")
+    daemon.reloading.reload_by_signal()
+    assert list(daemon.reloading.wants_restart) == [], "as it was: nothing waits any more"
 
 
 def test_a_secret_that_is_another_is_noticed_though_the_file_is_the_same(tmp_path: Path) -> None:

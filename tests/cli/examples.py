@@ -47,6 +47,7 @@ STATUS: dict[str, Any] = {
     "uptime_s": 12_345.6,
     "tun": {"interface": "tun0", "token": "241.2.3.4", "subnet": "240.0.0.0/4", "mtu": 1420},
     "offloads": {"tun": True, "udp_send": True, "udp_receive": True},
+    "wants_restart": [],
     "locators": ["10.201.1.10:5847"],
     "dns": {"listen": "127.0.0.47:53", "hook": "file"},
     "publish": {"provider": "rfc2136", "state": "ok", "address": "10.201.1.10", "error": None},

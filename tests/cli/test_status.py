@@ -79,6 +79,12 @@ def test_status_names_what_keeps_it() -> None:
     assert lines[-1].startswith("No peers yet")
 
 
+def test_what_a_reload_could_not_take_over_is_said() -> None:
+    with daemon({"status": answering(STATUS | {"wants_restart": ["[tun] mtu", "state_dir"]})}) as config:
+        done = vipnet("status", "--config", config)
+    assert "  restart   [tun] mtu, state_dir: changed, and not in force before it\n" in done.out
+
+
 def test_trouble_with_a_peers_key_is_said_below_it() -> None:
     fingerprint = "-".join(["0123"] * 8)
     text = screen.peers([PEER | {"offered_key": fingerprint, "cloned_key": True}], Room())

@@ -77,7 +77,7 @@ def test_from_installation_to_purge(machine: Booted) -> None:
     key = machine.run("cat /etc/vipnet/key")
 
     before = machine.property("MainPID")
-    machine.run("sed -i 's/^.accept.$/&\\nxx = true/' /etc/vipnet/config.toml; systemctl reload vipnet")
+    machine.run("sed -i 's/^.accept].*/&\\nxx = true/' /etc/vipnet/config.toml; systemctl reload vipnet")
     machine.run("echo nonsense >>/etc/vipnet/config.toml")
     assert 'See "systemctl status' in machine.run("systemctl reload vipnet 2>&1", check=False)
     journal = machine.run("journalctl --unit vipnet --output cat")

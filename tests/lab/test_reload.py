@@ -72,6 +72,7 @@ def test_connections_go_on_and_a_wrong_configuration_is_refused(new_lab: LabFact
                 "restart": ["[tun] mtu"],
             }
             talking.say("after")
+            assert lab.ask("a", "status")["wants_restart"] == ["[tun] mtu"]
             wait_until(lambda: address_of(lab, "www.elsewhere.test") == ANSWER, "the other resolver is asked")
             wait_until(lambda: log.read_text().count("publish.done") > published, "published anew")
             peers = {peer["name"]: peer for peer in lab.ask("a", "peers")["peers"]}

@@ -236,7 +236,7 @@ class Daemon:
             state=lambda: self.state,
             offloads=self._offloads,
             dns_ms=self._dns_ms,
-            reload=self._reloading.reload,
+            reloading=self._reloading,
             metrics=self.metrics,
             stop=self._stop,
         )

@@ -20,6 +20,7 @@ from vipnet.app.keylog import KeyLog
 from vipnet.app.metrics.collect import Metrics
 from vipnet.app.nameservice import NameService
 from vipnet.app.publishing import PublishLoop
+from vipnet.app.reloading import Reloading
 from vipnet.app.resolving import Resolving
 from vipnet.app.trusting import TrustOperations
 from vipnet.core.outputs import MoveReport
@@ -36,7 +37,7 @@ class Operations:
     state     of the daemon, as in `status`
     offloads  what the kernel does for tun0, for sending and for receiving
     dns_ms    by move: how long until DNS had the new address
-    reload    takes over a changed configuration
+    reloading  takes over a changed configuration
     metrics   for Prometheus
     stop      ends the daemon, after the answer has left
     """
@@ -55,11 +56,11 @@ class Operations:
         state: Callable[[], str],
         offloads: Callable[[], dict[str, bool]],
         dns_ms: Mapping[int, float],
-        reload: Callable[[], dict[str, Any]],
+        reloading: Reloading,
         metrics: Metrics,
         stop: Callable[[], None],
     ) -> None:
-        self._reload_config = reload
+        self._reloading = reloading
         self._config, self._engine, self._names, self._resolving = config, engine, names, resolving
         self._resolver, self._publishing, self._hook = resolver, publishing, hook
         self._state, self._offloads, self._dns_ms, self._stop = state, offloads, dns_ms, stop
@@ -106,6 +107,7 @@ class Operations:
                 "mtu": node.host.tun_mtu,
             },
             "offloads": self._offloads(),
+            "wants_restart": list(self._reloading.wants_restart),
             "locators": [str(locator) for locator in node.host.locators],
             "dns": {
                 "listen": str(config.dns.listen),
@@ -162,7 +164,7 @@ class Operations:
 
     async def _reload(self, params: dict[str, Any]) -> object:
         """Also `log_level`: another one until the next start."""
-        done = self._reload_config()
+        done = self._reloading.reload()
         if params.get("log_level") is not None:
             logs.set_level(text(params, "log_level"))
             done["taken"].append("log level")

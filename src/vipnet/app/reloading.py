@@ -44,6 +44,11 @@ LIVE: Final = frozenset(
 log = logging.getLogger(__name__)
 
 
+def is_live(table: str, key: str) -> bool:
+    """Whether a running daemon takes over KEY of TABLE."""
+    return table in LIVE or (table, key) in LIVE
+
+
 class Changes(Struct, frozen=True):
     """What is different between two configurations, in the words of the file.
 
@@ -84,7 +89,7 @@ def compare(old: Config, new: Config) -> Changes:
         if field.encode_name in LIVE:
             taken += _labels(field.encode_name, before, after)
         elif isinstance(before, Section):
-            stays = [name for name in _different(before, after) if (field.name, name) not in LIVE]
+            stays = [name for name in _different(before, after) if not is_live(field.name, name)]
             taken += [f"[{field.name}] {name}" for name in _different(before, after) if name not in stays]
             restart += [f"[{field.name}] {name}" for name in stays]
             kept[field.name] = structs.replace(after, **{name: getattr(before, name) for name in stays})
@@ -156,13 +161,14 @@ class Reloading:
         told_time: Callable[[float], None],
     ) -> None:
         self._path, self._fresh = path, fresh
+        self.wants_restart: tuple[str, ...] = ()  # keys of the file that are not in force
         self._take_over, self._told_time = take_over, told_time
 
     def reload(self) -> dict[str, Any]:
         """Take over what has changed, and say what. Raise ConfigError: nothing has then."""
         changes = compare(self._fresh.config, load_config(self._path))
         before, fresh = self._fresh, read(changes.config, self._told_time)
-        self._fresh = fresh
+        self._fresh, self.wants_restart = fresh, changes.restart
         self._take_over(before, fresh)
         taken = list(changes.taken)
         if before.publish_stamp != fresh.publish_stamp and before.config.publish == fresh.config.publish:

@@ -68,11 +68,16 @@ def _host(reply: dict[str, Any], columns: int) -> list[str]:
             ("", dns.get("note") or ""),
             ("publish", _publish(publish)),
             ("", publish["error"] or ""),
+            ("restart", _wants_restart(reply.get("wants_restart") or [])),
             ("moved", _last_move(reply["last_move"]) if reply.get("last_move") else ""),
             ("counted", ", ".join(f"{name} {count:,}" for name, count in noted.items())),
         ],
         columns,
     )
+
+
+def _wants_restart(keys: list[str]) -> str:
+    return f"{', '.join(keys)}: changed, and not in force before it" if keys else ""
 
 
 def _publish(publish: dict[str, Any]) -> str:
