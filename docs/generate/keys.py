@@ -29,9 +29,8 @@ def markdown() -> str:
             kind, brackets = get_args(kind)[0], "[[{}]]"
         if is_section(kind):
             about = plain(inspect.cleandoc(kind.__doc__ or "").partition("\n")[0])
-            parts.append(
-                f"## `{brackets.format(field.encode_name)}`\n\n{about}\n\n{_keys(kind, field.encode_name)}"
-            )
+            name = field.encode_name
+            parts.append(f"## `{brackets.format(name)}`\n\n{about}\n\n{_keys(kind, name)}")
     return "\n".join(parts)
 
 
@@ -58,7 +57,8 @@ def _key(field: FieldInfo, said: dict[str, str], *, live: bool) -> str:
     about = said[field.encode_name]
     if not re.match(r"\w+: ", about):  # what stands before a colon is a value
         about = about[0].upper() + about[1:]
-    return f"`{field.encode_name}{_default(field)}`\n: {plain(about)}. {_values(field.type)}.{' ↻' if live else ''}\n"
+    mark = " ↻" if live else ""
+    return f"`{field.encode_name}{_default(field)}`\n: {plain(about)}. {_values(field.type)}.{mark}\n"
 
 
 def _default(field: FieldInfo) -> str:
