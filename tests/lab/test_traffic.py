@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -34,7 +35,7 @@ from vipnet.lab.flows import (
 )
 from vipnet.lab.layout import ROUTER, Layout
 from vipnet.lab.moves import carry_out, plan_move
-from vipnet.lab.senders import internet_checksum
+from vipnet.lab.senders import TcpSender, UdpSender, internet_checksum
 
 A, B = "10.201.1.10", "10.201.2.20"
 SENDERS_A = (
@@ -227,3 +228,29 @@ def test_the_checksum_makes_the_sum_zero(payload: bytes) -> None:
     head = bytes([8, 0, 0, 0]) + ICMP_ID.to_bytes(2, "big") + b"\0\1"
     checksum = internet_checksum(head + payload)
     assert internet_checksum(head[:2] + checksum.to_bytes(2, "big") + head[4:] + payload) == 0
+
+
+def test_a_thinned_out_stream_of_datagrams_keeps_its_time_and_numbers() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(10)
+        one = SenderSettings(Flow.UDP_A_B, "udp", "127.0.0.1")
+        sender = UdpSender(one, 1, Case.ONE_SIDED, receiver.getsockname())
+        sender.start(0)
+        with sender._sock:
+            for step, until_ms in ((1, 2), (20, 45), (1, 64)):
+                sender.thin_out(step)
+                sender.send_due(until_ms * 1_000_000, 0)
+        found = [Message.decode(receiver.recv(MESSAGE_SIZE)) for _ in range(sender.count)]
+    assert [one.number for one in found if one] == [0, 1, 2, 3, 23, 43, 63, 64]
+
+
+def test_a_tcp_stream_is_never_thinned_out() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        one = SenderSettings(Flow.TCP_A_B, "tcp", "127.0.0.1")
+        sender = TcpSender(one, 1, Case.ONE_SIDED, listener.getsockname(), MESSAGE_SIZE)
+        sender.start(0)
+        with sender._sock:
+            sender.thin_out(20)
+            sender.send_due(50_000_000, 0)
+    assert sender.count == 11
