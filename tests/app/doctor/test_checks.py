@@ -31,7 +31,15 @@ from tests.schema import hold
 
 from vipnet.app.config import Dns, Transport
 from vipnet.app.doctor.examine import judge
-from vipnet.app.doctor.facts import ClockSource, Facts, Ping, PublishStatus, ServerAnswer, TsigAnswer
+from vipnet.app.doctor.facts import (
+    ClockSource,
+    DnsStatus,
+    Facts,
+    Ping,
+    PublishStatus,
+    ServerAnswer,
+    TsigAnswer,
+)
 from vipnet.app.doctor.verdict import Verdict
 from vipnet.app.publishconfig import Publish
 from vipnet.system.survey.files import DirectoryFacts, FileFacts
@@ -170,6 +178,7 @@ RUNNING: list[tuple[dict[str, Any], str, str, str, str]] = [
     ({"dns__first_server": says(ADDRESS), "names__servers": ("10.0.0.1",), **config(dns=Dns(hook="none"))}, "resolver", "fail", "10.0.0.1", "127.0.0.47:53"),
     ({"dns__first_server": None, "names__servers": ()}, "resolver", "fail", "names no server", "nameserver 127.0.0.47"),
     ({"dns__listener": says(problem="127.0.0.47:53 does not answer over UDP")}, "resolver", "fail", "does not answer over UDP", "lo"),
+    ({"daemon__dns": DnsStatus("127.0.0.47:53", "resolved", "names below example.org are not asked of us"), "names__servers": ("127.0.0.53",)}, "resolver", "warn", "names below example.org", "[[peer]]"),
     ({"names__servers": ("127.0.0.47", "10.0.0.1")}, "resolver", "warn", "10.0.0.1 beside vipnet", "only nameserver"),
     ({"names__sources": ("files",)}, "name-sources", "fail", "hosts: files", "hosts: files dns"),
     ({"names__nscd": True}, "name-sources", "warn", "nscd", "nscd -i hosts"),

@@ -68,6 +68,13 @@ def _asked(facts: Facts, config: Config, daemon: DaemonStatus) -> Verdict:
             "When vipnet takes long, programs get real addresses from there.",
             f"leave {listen.host} as the only nameserver in /etc/resolv.conf",
         )
+    if daemon.dns.hook == "resolved" and daemon.dns.note:
+        return warn(
+            "resolver",
+            daemon.dns.note,
+            "A partner there that this host has not met gets its real address: no moves, no encryption.",
+            "list partners there as [[peer]] with their key, or take the domain away: resolvectl domain LINK ''",
+        )
     return ok("resolver", f"the system asks vipnet (by {daemon.dns.hook}, {names.servers[0]})")
 
 
