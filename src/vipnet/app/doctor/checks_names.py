@@ -73,7 +73,7 @@ def _asked(facts: Facts, config: Config, daemon: DaemonStatus) -> Verdict:
             "resolver",
             daemon.dns.note,
             "A partner there that this host has not met gets its real address: no moves, no encryption.",
-            "list partners there as [[peer]] with their key, or take the domain away: resolvectl domain LINK ''",
+            "list partners there as [[peer]] with their key, or take it away: resolvectl domain LINK ''",
         )
     return ok("resolver", f"the system asks vipnet (by {daemon.dns.hook}, {names.servers[0]})")
 
