@@ -34,6 +34,8 @@ PAGES: Final = {
     "../SECURITY.md": "reporting.md",
 }
 _BLOCK: Final = re.compile(rf"(?ms)^```\{{({'|'.join(PARTS)})\}}\n(.*?)^```$")
+# In the repository a link is named by its file, on the site by the title of where it leads.
+_NAMED_BY_FILE: Final = re.compile(r"\[([\w-]+\.md)\]\((\1(?:#[\w-]+)?)\)")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -45,4 +47,5 @@ def complete(text: str) -> str:
     """A page's TEXT as Sphinx is to see it."""
     for file, page in PAGES.items():
         text = text.replace(f"]({file}", f"]({page}")
+    text = _NAMED_BY_FILE.sub(r"[](\2)", text)
     return _BLOCK.sub(lambda block: PARTS[block[1]](block[2]), text)

@@ -156,6 +156,11 @@ def test_a_part_stands_where_its_block_was() -> None:
     assert complete("```sh\nls\n```\n") == "```sh\nls\n```\n"
 
 
+def test_a_link_that_is_named_by_its_file_has_the_title_of_where_it_leads() -> None:
+    assert complete("[lab.md](lab.md) and [lab.md](lab.md#moves)") == "[](lab.md) and [](lab.md#moves)"
+    assert complete("[the lab](lab.md), [a.md](lab.md)") == "[the lab](lab.md), [a.md](lab.md)"
+
+
 # --- the recording
 
 
