@@ -76,6 +76,11 @@ def bound(kind: socket.SocketKind, host: str, port: int) -> Callable[[Machine, E
     return lambda one, held: held.enter_context(one.space.call(bind))
 
 
+def busy_metrics(one: Machine, held: ExitStack) -> None:
+    one.configure("[metrics]\nport = 9847\n")
+    bound(socket.SOCK_STREAM, "127.0.0.1", 9847)(one, held)
+
+
 def newer_store(one: Machine, _: ExitStack) -> None:
     with contextlib.closing(Store(one.state / "state.db")):
         pass
@@ -127,6 +132,7 @@ CASES = {
     "busy DNS address over TCP": Case(
         bound(socket.SOCK_STREAM, "127.0.0.47", 53), FAILED, ("127.0.0.47:53 (TCP)", "`ss ", "[dns] listen")
     ),
+    "busy metrics port": Case(busy_metrics, FAILED, ("TCP port 9847", "`ss ", "[metrics] port")),
     "DNS address of another host": Case(
         configured('[dns]\nlisten = "192.0.2.77:53"\n'), CONFIG, ("[dns]", "192.0.2.77:53", "loopback")
     ),
