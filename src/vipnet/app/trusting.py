@@ -73,7 +73,7 @@ class TrustOperations:
         """Trust on first use. Raise UnreachableError."""
         found = await self._lookup.lookup(name, authoritative=False, verify=True)
         if found.bogus is not None:  # the key that somebody keeps from us would be the right one
-            raise UnreachableError(f"DNS is not to be believed: {found.bogus}")
+            raise UnreachableError(f"DNS is not to be believed: {found.bogus}; give the key by hand")
         contacts = self._engine.node.contacts
         contacts.list_for_now(name, locators)
         try:

@@ -46,8 +46,8 @@ def test_no_packet_calls_anything_that_observes(tmp_path: Path) -> None:
                 await b.engine.ping(A, 1.0)
         finally:
             sys.setprofile(None)
-        assert called["core/outbound.py"] >= PACKETS
-        assert called["core/inbound.py"] >= PACKETS
+        assert called["core/outbound.py"]
+        assert called["core/inbound.py"]
         assert not [path for path in called if path.startswith(OBSERVERS)]
         # They have been counted all the same.
         assert read(metrics_of(b))["vipnet_peer_receive_bytes_total", A] - before > PACKETS * 28

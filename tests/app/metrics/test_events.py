@@ -21,7 +21,8 @@ def counted() -> Iterator[str]:
                     yield event
                 case ast.AugAssign(
                     target=ast.Subscript(
-                        value=ast.Attribute(attr="counters"), slice=ast.Constant(value=str(event))
+                        value=ast.Attribute(attr="counters" | "_counters"),
+                        slice=ast.Constant(value=str(event)),
                     )
                 ):
                     yield event
