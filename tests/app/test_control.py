@@ -95,6 +95,19 @@ def test_addresses_are_answered_as_text(run_dir: Path) -> None:
     assert answer == {"token": "240.0.0.1", "locators": [], "error": None}
 
 
+def test_what_another_version_does_not_say_is_explained(run_dir: Path) -> None:
+    """The daemon of before an upgrade goes on until it is stopped."""
+
+    async def peers(_: dict[str, Any]) -> object:
+        return {"peers": [{"name": "b.vipip.net"}]}
+
+    (peer,) = serving(run_dir, {"peers": peers}, lambda: ask_daemon(run_dir, "peers"))["peers"]
+    assert peer == {"name": "b.vipip.net"}
+    assert peer.get("trust") is None
+    with pytest.raises(HostError, match=r"another version's.*`trust`; `vipnet down && vipnet up`"):
+        peer["trust"]
+
+
 def test_long_answers_arrive_whole(run_dir: Path) -> None:
     async def peers(_params: dict[str, Any]) -> object:
         return {"peers": ["x" * 1000] * 2000}

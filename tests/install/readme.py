@@ -10,6 +10,7 @@ from typing import Final
 _REPOSITORY: Final = Path(__file__).parents[2]
 README: Final = _REPOSITORY / "README.md"
 INSTALLING: Final = _REPOSITORY / "docs/install.md"
+CONTAINERS: Final = _REPOSITORY / "docs/howto-containers.md"
 OWN_SERVER: Final = _REPOSITORY / "docs/howto-own-server.md"
 CLONE: Final = "git clone REPOSITORY vipnet && cd vipnet"
 SEE_IT: Final = f"{CLONE}\n"  # how the blocks start that tests run

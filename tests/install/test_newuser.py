@@ -6,6 +6,7 @@ For the zone it says to read docs/howto-own-server.md; those lines are typed, to
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import NamedTuple
 
 import pytest
 from tests.install.booted import Booted, booted
-from tests.install.nameserver import NameServer, name_server
+from tests.install.nameserver import name_server, serving
 from tests.install.readme import INIT, OWN_SERVER, PRINT, SEE_IT, TWO_DEVICES, block
+from tests.install.room import Room
 from tests.install.terminal import Session, answer
 from tests.install.workshop import REPOSITORY, Workshop
 
@@ -38,7 +40,7 @@ def test_the_demo_takes_two_commands(workshop: Workshop) -> None:
 class Place(NamedTuple):
     """The zone's server, which also routes between three networks, and two hosts."""
 
-    ns: NameServer
+    ns: Room
     laptop: Booted
     server: Booted
 
@@ -59,8 +61,11 @@ def place(package: Path, tmp_path: Path) -> Iterator[Place]:
             (laptop, "eth0", "198.51.100"),
             (laptop, "eth1", "203.0.113"),
         ):
-            ends = (f"name {network}", f"name {interface} netns {machine.process_1}")
-            ns.run(f"ip link add {ends[0]} type veth peer {ends[1]}")
+            near, far = (
+                f"name {name} netns {process}"
+                for name, process in ((network, ns.process_id), (interface, machine.process_1))
+            )
+            subprocess.run(f"ip link add {near} type veth peer {far}".split(), check=True)
             ns.run(f"ip addr add {network}.1/24 dev {network}; ip link set {network} up")
         for machine, network in ((server, "192.0.2"), (laptop, "198.51.100")):
             join(machine, "eth0", network)
@@ -82,7 +87,7 @@ def install(machine: Booted, package: Path) -> None:
     machine.run(f"cd /root/vipnet; {command}")
 
 
-def configure_zone(ns: NameServer, laptop: Booted, server: Booted) -> None:
+def configure_zone(ns: Room, laptop: Booted, server: Booted) -> None:
     """What the hosts print for the server is put there: of the second host its key and its grant."""
     command = block(PRINT, OWN_SERVER)
     lines = laptop.run(command)
@@ -109,7 +114,7 @@ def test_two_devices_and_a_zone(place: Place, package: Path, tmp_path: Path) -> 
     for machine in (laptop, server):
         install(machine, package)
     configure_zone(ns, laptop, server)
-    with ns.serving("example.org"):
+    with serving(ns, "example.org"):
         asked = {"Provider": "rfc2136", "File with the TSIG secret": ""}
         assert "published 198.51.100.7" in answer(laptop, init, asked)
         init_there, _ = block(INIT, OWN_SERVER).splitlines()

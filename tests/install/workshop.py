@@ -77,6 +77,17 @@ class Workshop:
         assert done.returncode == 0, f"{script}\nexit status {done.returncode}\n{done.stdout}"
         return done.stdout
 
+    def pack(self, archive: Path) -> None:
+        """All of it as a tar."""
+        script = (
+            'cd "$1"; mkdir -p upper work root; '
+            'mount -t overlay overlay -o "lowerdir=$2,upperdir=upper,workdir=work" root; '
+            # 1: the overlay's directories count as changed when they are first read.
+            'tar -C root -cf "$3" . || [ $? = 1 ]'
+        )
+        enter = ("unshare", "--mount", "sh", "-ec", script, "pack", self._directory, ROOT, archive)
+        subprocess.run(enter, check=True, timeout=RUN_S)
+
     def put(self, path: str, text: str) -> None:
         place = self.upper / path[1:]
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -265,11 +265,29 @@ class _Reply(Struct, frozen=True):
     exit: int = 1
 
 
+class Answer(dict[str, Any]):
+    """What a daemon answers, and objects in it. After an upgrade it may be one of before, which says less."""
+
+    def __missing__(self, key: str) -> Any:  # noqa: ANN401
+        raise HostError(
+            f"the daemon that runs is another version's: it does not say `{key}`; "
+            "`vipnet down && vipnet up` starts this one"
+        )
+
+
+def _as_answer(value: Any) -> Any:  # noqa: ANN401
+    """VALUE with an Answer for each object."""
+    if isinstance(value, dict):
+        return Answer((key, _as_answer(inner)) for key, inner in value.items())
+    return [_as_answer(inner) for inner in value] if isinstance(value, list) else value
+
+
 def ask_daemon(run_dir: Path, op: str, timeout_s: float = ANSWER_S, /, **params: object) -> dict[str, Any]:
     """Return what the daemon answers to OP.
 
     Raise NotRunningError when none is there or it hangs, else the daemon's own refusal as the
-    VipnetError that has its exit status.
+    VipnetError that has its exit status. What an older daemon leaves out raises HostError when it is
+    looked at.
     """
     with _asking(run_dir, op, params, timeout_s) as (result, _connection, _stream):
         return result
@@ -303,7 +321,7 @@ def _asking(
             raise VipnetError(f"what listens at {path} is no vipnet daemon: set another run_dir") from None
         if not reply.ok:
             raise _ERROR_OF.get(reply.exit, VipnetError)(reply.error)
-        yield reply.result, connection, stream
+        yield _as_answer(reply.result), connection, stream
 
 
 def _converse(
