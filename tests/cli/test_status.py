@@ -12,7 +12,9 @@ import pytest
 from tests.cli.examples import MOVES, PARTNER, PEER, QUIET_PEER, STARTING, STATUS
 from tests.cli.support import answering, daemon, short_directory, vipnet, write_config
 from tests.schema import hold
+from tests.test_messages import NEXT_STEP
 
+from vipnet.app.metrics.families import STATES
 from vipnet.cli import render, screen
 from vipnet.cli.screen import Room
 
@@ -83,6 +85,13 @@ def test_what_a_reload_could_not_take_over_is_said() -> None:
     with daemon({"status": answering(STATUS | {"wants_restart": ["[tun] mtu", "state_dir"]})}) as config:
         done = vipnet("status", "--config", config)
     assert "  restart   [tun] mtu, state_dir: changed, and not in force before it\n" in done.out
+
+
+@pytest.mark.parametrize("state", sorted(set(STATES) - {"ready", "stopping"}))
+def test_a_state_that_is_not_well_has_its_next_step(state: str) -> None:
+    lines = screen.status({**STATUS, "state": state}, Room()).splitlines()
+    assert NEXT_STEP.search(lines[2].strip()) or "open any page" in lines[2]
+    assert lines[3].startswith("  token ")
 
 
 def test_trouble_with_a_peers_key_is_said_below_it() -> None:

@@ -21,6 +21,13 @@ NARROWEST: Final = 60  # columns
 WIDTH: Final = 80  # of what is no terminal
 _FEWEST: Final = 3  # peers that are shown however low the terminal is
 _INDENT: Final = "    "
+_NEXT_STEPS: Final = {  # by state
+    "starting": "not all is up yet: `vipnet doctor` looks for what is missing",
+    "detached": "there is no network address; it goes on by itself once there is one",
+    "captive": "the network wants a log-in first: open any page in a browser",
+    "clock": "this host's clock is wrong: set it, and it goes on by itself",
+    "cloned-key": "another machine has our key: `vipnet key rotate` on one of them",
+}
 
 
 class Room(Struct, frozen=True):
@@ -62,6 +69,7 @@ def _host(reply: dict[str, Any], columns: int) -> list[str]:
     noted = {name: count for name, count in sorted(reply["counters"].items()) if count}
     return fields(
         [
+            ("", _NEXT_STEPS.get(reply["state"], "")),
             ("token", f"{tun['token'] or '-'} on {tun['interface']}, {tun['subnet']}, MTU {tun['mtu']}"),
             ("now at", ", ".join(reply["locators"]) or "no network"),
             ("names", f"{dns['listen'] or '-'} (hook: {dns['hook']})"),
