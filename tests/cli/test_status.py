@@ -94,6 +94,12 @@ def test_a_state_that_is_not_well_has_its_next_step(state: str) -> None:
     assert lines[3].startswith("  token ")
 
 
+def test_where_a_host_begins_is_no_move() -> None:
+    started = {**STATUS, "last_move": STATUS["last_move"] | {"cause": "start"}}
+    assert "  moved  " in screen.status(STATUS, Room())
+    assert "  moved  " not in screen.status(started, Room())
+
+
 def test_trouble_with_a_peers_key_is_said_below_it() -> None:
     fingerprint = "-".join(["0123"] * 8)
     text = screen.peers([PEER | {"offered_key": fingerprint, "cloned_key": True}], Room())

@@ -77,7 +77,7 @@ def _host(reply: dict[str, Any], columns: int) -> list[str]:
             ("publish", _publish(publish)),
             ("", publish["error"] or ""),
             ("restart", _wants_restart(reply.get("wants_restart") or [])),
-            ("moved", _last_move(reply["last_move"]) if reply.get("last_move") else ""),
+            ("moved", _last_move(reply.get("last_move"))),
             ("counted", ", ".join(f"{name} {count:,}" for name, count in noted.items())),
         ],
         columns,
@@ -94,7 +94,9 @@ def _publish(publish: dict[str, Any]) -> str:
     return f"{publish['provider']} {coloured(publish['state'])}: {publish['address'] or '-'}"
 
 
-def _last_move(move: dict[str, Any]) -> str:
+def _last_move(move: dict[str, Any] | None) -> str:
+    if move is None or move["cause"] == "start":  # that was no move: it had been nowhere before
+        return ""
     place = ", ".join(move["new"]) or "no network"
     text = f"{duration(move['ago_s'])} ago ({move['cause']}) to {place}"
     if move["partner_count"]:
