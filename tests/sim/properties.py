@@ -4,6 +4,7 @@
 - No token stands for two names on a host, ever, until it loses its store.
 - No counter is sealed twice under a key.
 - No packet is delivered twice, nor to another host than the one that was meant.
+- A lane that is kept for a peer's packets is the one that would be made now.
 - When it is quiet, hosts that talk have right mappings within QUIET_BOUND_S (`Quiet`).
 """
 
@@ -15,10 +16,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from unittest.mock import patch
 
+from msgspec import structs
 from tests.sim.disk import Disk
 from tests.sim.network import Network, SimHost
 
 from vipnet.core import session
+from vipnet.core.express import lane_of
 from vipnet.core.node import Node
 from vipnet.core.outputs import StoreBinding
 from vipnet.crypto.transport import Cipher, SealingKey
@@ -78,12 +81,13 @@ class Properties:
     Packets have to be made by `body`, so that it can be told where they belong.
 
     delivered  how many packets
+    lanes      how often one was looked at
     newest     the number of the last packet that came from one host to another
     """
 
     def __init__(self, net: Network) -> None:
         self.net = net
-        self.delivered = 0
+        self.delivered = self.lanes = 0
         self.newest: dict[tuple[Fqdn, Fqdn], int] = {}
         self._numbers: dict[tuple[Fqdn, Fqdn], set[int]] = {}
         self._shown: dict[Fqdn, tuple[Node, list[StoreBinding]]] = {}
@@ -97,6 +101,19 @@ class Properties:
                 self._check_delivered(host, host.received.popleft())
             if host.up:
                 self._check_bindings(host)
+                self._check_lanes(host)
+
+    def _check_lanes(self, host: SimHost) -> None:
+        """What makes a lane void makes it void at once: the short way of a packet asks nothing else."""
+        now = self.net.now
+        for peer in host.node.peers.values():
+            kept = peer.lane
+            if kept is None or now >= kept.until:
+                continue
+            anew = lane_of(peer, now)
+            if anew is None or structs.replace(anew, until=kept.until) != kept or anew.until < kept.until:
+                raise ViolationError(f"{host.name} keeps {kept} for {peer.name}, which is {anew} now", host)
+            self.lanes += 1
 
     def _check_delivered(self, host: SimHost, packet: bytes) -> None:
         sender, receiver, number = parse_body(packet)
