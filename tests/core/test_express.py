@@ -1,0 +1,149 @@
+"""The short way: what takes it, what does not, and that nobody can tell the difference."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from tests.core.pairs import ELSEWHERE, locator, meet, pair, peer_at, seal, session_at
+from tests.sim.network import Network, SimHost, ipv4
+from tests.sim.scenario import Scenario
+
+from vipnet.core import express
+from vipnet.core.outputs import Deliver, PathAnswered, Transmit
+from vipnet.wire.control import Keepalive, PathChallenge
+from vipnet.wire.inner import PROTOCOL_TCP
+from vipnet.wire.offload import CHECKSUM_FIELD, Offload, Packet
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_short_way_and_the_long_one_are_the_same_to_all(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = Scenario(seed)
+    short.run(steps=20)
+    monkeypatch.setattr(express, "SMALL", 0)
+    long = Scenario(seed)
+    long.run(steps=20)
+    assert short.properties.lanes > 0 == long.properties.lanes
+    assert short.net.trace == long.net.trace
+
+
+def between(a: SimHost, b: SimHost, body: bytes) -> bytes:
+    """A packet from A's application to B's."""
+    binding = peer_at(a, b).binding
+    assert binding is not None
+    return ipv4(binding.local_token, binding.remote_token, body)
+
+
+def sent_short(a: SimHost, packet: Packet) -> Transmit | None:
+    sent = a.node.express.send(packet, a.net.now)
+    a.node.express.settle()
+    return sent
+
+
+def test_a_small_packet_goes_and_arrives() -> None:
+    a, b = pair(Network(1))
+    packet, counter = between(a, b, b"small"), session_at(a, b).sent
+    before = peer_at(a, b).tx_bytes, peer_at(b, a).rx_bytes
+    sent = sent_short(a, Packet(packet))
+    assert sent is not None
+    assert (sent.destination, session_at(a, b).sent) == (locator(b), counter + 1)
+    assert b.node.express.receive(memoryview(sent.payload), locator(a), b.net.now) == Deliver(packet)
+    b.node.express.settle()
+    size = len(sent.payload)
+    assert (peer_at(a, b).tx_bytes, peer_at(b, a).rx_bytes) == (before[0] + size, before[1] + size)
+    assert peer_at(b, a).last_traffic == b.net.now
+
+
+def test_nothing_is_delivered_twice() -> None:
+    a, b = pair(Network(2))
+    sent = sent_short(a, Packet(between(a, b, b"once")))
+    assert sent is not None
+    (first,) = b.node.handle_datagrams(sent.payload, len(sent.payload), locator(a), b.net.now)
+    (again,) = b.node.handle_datagrams(sent.payload, len(sent.payload), locator(a), b.net.now)
+    assert isinstance(first, Deliver)
+    assert "replayed" in str(again)
+
+
+def test_a_checksum_that_is_only_begun_stays_so() -> None:
+    """A TCP acknowledgement as the kernel hands it over."""
+    a, b = pair(Network(3))
+    packet = bytearray(between(a, b, struct.pack("!HHIIBBHHH", 1, 2, 3, 4, 5 << 4, 16, 512, 0x1234, 0)))
+    packet[9] = PROTOCOL_TCP
+    begun = Offload(20, CHECKSUM_FIELD[PROTOCOL_TCP])
+    sent = sent_short(a, Packet(bytes(packet), begun))
+    assert sent is not None
+    (delivered,) = b.node.handle_datagrams(sent.payload, len(sent.payload), locator(a), b.net.now)
+    assert delivered == Deliver(bytes(packet), begun)
+
+
+@pytest.mark.parametrize(
+    "offload",
+    [Offload(20, 16, 100), Offload(24, 16), Offload(20, 6)],
+    ids=["to be cut", "elsewhere", "another protocol's"],
+)
+def test_any_other_work_left_takes_the_long_way(offload: Offload) -> None:
+    a, b = pair(Network(4))
+    packet = bytearray(between(a, b, bytes(40)))
+    packet[9] = PROTOCOL_TCP
+    assert a.node.express.send(Packet(bytes(packet), offload), a.net.now) is None
+
+
+def test_what_is_large_or_for_nobody_takes_the_long_way() -> None:
+    a, b = pair(Network(5))
+    for packet in (
+        between(a, b, bytes(express.SMALL)),
+        between(b, a, b"not our address"),
+        between(a, b, b"cut off")[:-1],
+        b"",
+    ):
+        assert a.node.express.send(Packet(packet), a.net.now) is None
+
+
+def test_a_forged_datagram_is_refused_and_changes_nothing() -> None:
+    a, b = pair(Network(6))
+    sent = sent_short(a, Packet(between(a, b, b"genuine")))
+    assert sent is not None
+    forged = bytearray(sent.payload)
+    forged[-1] ^= 1
+    highest = session_at(b, a).window.highest
+    (refused,) = b.node.handle_datagrams(bytes(forged), len(forged), locator(a), b.net.now)
+    assert "verify" in str(refused)
+    assert session_at(b, a).window.highest == highest
+    (delivered,) = b.node.handle_datagrams(sent.payload, len(sent.payload), locator(a), b.net.now)
+    assert isinstance(delivered, Deliver)
+
+
+def test_a_packet_from_another_place_takes_the_long_way() -> None:
+    a, b = pair(Network(7))
+    sent = sent_short(a, Packet(between(a, b, b"from afar")))
+    assert sent is not None
+    assert b.node.express.receive(memoryview(sent.payload), ELSEWHERE, b.net.now) is None
+
+
+def test_a_message_of_the_protocol_is_heard() -> None:
+    net = Network(8)
+    a, b = pair(net)
+    keepalive = seal(a, b, Keepalive())
+    assert b.node.express.receive(memoryview(keepalive), locator(a), net.now) is None
+    assert b.node.handle_datagrams(keepalive, len(keepalive), locator(a), net.now) == []
+    challenge = seal(a, b, PathChallenge(bytes(8), locator(b)))
+    answers = b.node.handle_datagrams(challenge, len(challenge), locator(a), net.now)
+    assert any(isinstance(answer, Transmit) for answer in answers)
+    assert not any(isinstance(answer, PathAnswered) for answer in answers)
+
+
+def test_after_a_move_the_long_way_is_taken_until_all_is_well() -> None:
+    net = Network(9)
+    a, b = pair(net)
+    packet = Packet(between(b, a, b"to where a is"))
+    first = sent_short(b, packet)
+    assert first is not None
+    a.move_to("198.51.100.7")
+    net.run_until(lambda: peer_at(b, a).mapping.current == locator(a))
+    meet(net, a, b)
+    second = sent_short(b, packet)
+    assert second is not None
+    assert (first.destination.host, second.destination) != ("198.51.100.7", first.destination)
+    assert second.destination == locator(a)

@@ -1,0 +1,209 @@
+"""Packets are served in trio's waits, and nothing that trio does suffers from it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio.testing
+
+from vipnet.system import packetsfirst
+from vipnet.system.packetsfirst import PacketsFirst
+
+LONG_S = 30  # far more than anything here takes
+
+
+class Mailbox:
+    """A descriptor that is readable while something is in it; `serve` takes it out."""
+
+    def __init__(self) -> None:
+        self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.served: list[bool] = []  # whether we had slept before
+        self.leave = 0  # so often it stays readable
+        self._wanted, self._enough = 0, trio.Event()
+
+    def put(self) -> None:
+        os.eventfd_write(self.fd, 1)
+
+    def serve(self, slept: bool) -> bool:
+        self.served.append(slept)
+        if self.leave:
+            self.leave -= 1
+        else:
+            os.eventfd_read(self.fd)
+        if len(self.served) != self._wanted:
+            return False
+        self._enough.set()
+        return True
+
+    async def has_served(self, times: int) -> None:
+        self._wanted, self._enough = times, trio.Event()
+        if len(self.served) < times:
+            await self._enough.wait()
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+@asynccontextmanager
+async def serving(*boxes: Mailbox) -> AsyncIterator[PacketsFirst]:
+    """The boxes are served; a test that hangs fails."""
+    first = PacketsFirst({box.fd: box.serve for box in boxes})
+    try:
+        with trio.fail_after(LONG_S):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(first.run)
+                await trio.testing.wait_all_tasks_blocked()
+                yield first
+                nursery.cancel_scope.cancel()
+    finally:
+        for box in boxes:
+            box.close()
+
+
+def test_this_trio_can_be_waited_for() -> None:
+    async def main() -> bool:
+        return packetsfirst.available()
+
+    assert trio.run(main), "trio has moved its epoll: packets would be served by tasks, at twice the time"
+
+
+def test_what_is_there_is_served_and_others_have_their_turn() -> None:
+    async def main() -> None:
+        box = Mailbox()
+        async with serving(box):
+            for number in range(1, 4):
+                # A thread comes back in between: trio is woken as well.
+                await trio.to_thread.run_sync(box.put)
+                await box.has_served(number)
+
+    trio.run(main)
+
+
+def test_who_finds_more_at_once_has_not_slept() -> None:
+    async def main() -> None:
+        box = Mailbox()
+        box.leave = 200
+        async with serving(box):
+            await trio.sleep(0.01)
+            await trio.to_thread.run_sync(box.put)
+            await box.has_served(201)
+            assert box.served.count(False) > 100
+
+    trio.run(main)
+
+
+def test_a_flood_does_not_keep_tasks_from_running() -> None:
+    async def main() -> None:
+        box = Mailbox()
+        box.leave = 10**9
+        box.put()
+        async with serving(box):
+            left, right = trio.socket.socketpair()
+            with left, right:
+                for _ in range(5):
+                    await trio.sleep(0.001)
+                    await left.send(b"x")
+                    assert await right.recv(1) == b"x"
+            assert box.served
+
+    trio.run(main)
+
+
+def test_a_task_that_is_woken_runs_at_once() -> None:
+    async def main() -> None:
+        box, news = Mailbox(), trio.Event()
+
+        def serve(slept: bool) -> bool:
+            box.serve(slept)
+            news.set()
+            return True
+
+        first = PacketsFirst({box.fd: serve})
+        with trio.fail_after(LONG_S):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(first.run)
+                # Nothing else would wake trio before.
+                with trio.move_on_after(LONG_S / 2) as waiting:
+                    box.put()
+                    await news.wait()
+                nursery.cancel_scope.cancel()
+        box.close()
+        assert not waiting.cancelled_caught
+
+    trio.run(main)
+
+
+def test_a_deadline_that_is_set_meanwhile_is_kept() -> None:
+    async def main() -> None:
+        box, timer = Mailbox(), trio.CancelScope()
+
+        def serve(slept: bool) -> bool:
+            box.serve(slept)
+            timer.deadline = trio.current_time() + 0.01
+            return True
+
+        first = PacketsFirst({box.fd: serve})
+        with trio.fail_after(LONG_S):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(first.run)
+                box.put()
+                with timer:
+                    await trio.sleep_forever()
+                nursery.cancel_scope.cancel()
+        box.close()
+        assert timer.cancelled_caught
+
+    trio.run(main)
+
+
+def test_what_waits_is_left_alone() -> None:
+    async def main() -> None:
+        paused, other = Mailbox(), Mailbox()
+        async with serving(paused, other) as first:
+            first.pause(paused.fd)
+            paused.put()
+            other.put()
+            await other.has_served(1)
+            assert not paused.served
+            first.resume(paused.fd)
+            await paused.has_served(1)
+
+    trio.run(main)
+
+
+def test_a_fault_ends_the_task_that_serves() -> None:
+    async def main() -> None:
+        box = Mailbox()
+
+        def serve(slept: bool) -> bool:
+            raise OSError("tun0 is gone")
+
+        first = PacketsFirst({box.fd: serve})
+        box.put()
+        try:
+            with trio.fail_after(LONG_S), pytest.raises(OSError, match="tun0 is gone"):
+                await first.run()
+            await trio.sleep(0.001)  # and trio goes on
+        finally:
+            box.close()
+
+    trio.run(main)
+
+
+def test_a_trio_that_hides_its_epoll_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packetsfirst, "_epoll_of_trio", lambda: None)
+
+    async def main() -> None:
+        box = Mailbox()
+        try:
+            assert not packetsfirst.available()
+            with pytest.raises(RuntimeError, match="epoll"):
+                await PacketsFirst({box.fd: box.serve}).run()
+        finally:
+            box.close()
+
+    trio.run(main)
