@@ -9,7 +9,7 @@ from tests.sim.network import Network
 
 from vipnet.core.backlog import Backlog
 from vipnet.policy import Policy
-from vipnet.wire.offload import Packet
+from vipnet.wire.offload import Offload, Packet
 
 POLICY = Policy(queue_packets=4, queue_bytes=100)
 
@@ -35,6 +35,16 @@ def test_a_few_may_be_taken_and_leave_their_room() -> None:
     assert (len(backlog), backlog.refused) == (2, 0)
     assert backlog.take(5) == [Packet(bytes(94)), Packet(b"fits")]
     assert backlog.take(5) == []
+
+
+def test_a_bulk_transfer_leaves_room_for_others() -> None:
+    backlog = Backlog(POLICY)
+    bulk = Offload(20, 16, 10)
+    for _ in range(3):
+        backlog.append(Packet(bytes(30), bulk))
+    backlog.append(Packet(bytes(40)))
+    assert [len(packet.data) for packet in backlog.take_all()] == [30, 30, 40]
+    assert backlog.refused == 1
 
 
 def test_a_hint_does_not_wait_until_a_long_backlog_is_sealed() -> None:

@@ -60,8 +60,8 @@ def test_nothing_is_delivered_twice() -> None:
     a, b = pair(Network(2))
     sent = sent_short(a, Packet(between(a, b, b"once")))
     assert sent is not None
-    (first,) = b.node.handle_datagrams(sent.payload, len(sent.payload), locator(a), b.net.now)
-    (again,) = b.node.handle_datagrams(sent.payload, len(sent.payload), locator(a), b.net.now)
+    (first,) = b.node.handle_datagrams(memoryview(sent.payload), len(sent.payload), locator(a), b.net.now)
+    (again,) = b.node.handle_datagrams(memoryview(sent.payload), len(sent.payload), locator(a), b.net.now)
     assert isinstance(first, Deliver)
     assert "replayed" in str(again)
 
@@ -74,7 +74,7 @@ def test_a_checksum_that_is_only_begun_stays_so() -> None:
     begun = Offload(20, CHECKSUM_FIELD[PROTOCOL_TCP])
     sent = sent_short(a, Packet(bytes(packet), begun))
     assert sent is not None
-    (delivered,) = b.node.handle_datagrams(sent.payload, len(sent.payload), locator(a), b.net.now)
+    (delivered,) = b.node.handle_datagrams(memoryview(sent.payload), len(sent.payload), locator(a), b.net.now)
     assert delivered == Deliver(bytes(packet), begun)
 
 
@@ -111,7 +111,7 @@ def test_a_forged_datagram_is_refused_and_changes_nothing() -> None:
     (refused,) = b.node.handle_datagrams(bytes(forged), len(forged), locator(a), b.net.now)
     assert "verify" in str(refused)
     assert session_at(b, a).window.highest == highest
-    (delivered,) = b.node.handle_datagrams(sent.payload, len(sent.payload), locator(a), b.net.now)
+    (delivered,) = b.node.handle_datagrams(memoryview(sent.payload), len(sent.payload), locator(a), b.net.now)
     assert isinstance(delivered, Deliver)
 
 

@@ -167,6 +167,20 @@ def test_more_than_little_is_kept_only_of_what_may_be_under_way() -> None:
     assert stash.dropped == 0  # nobody needed them
 
 
+def test_a_bulk_transfer_pushes_out_its_own_and_nothing_else() -> None:
+    policy = Policy(stash_min_bytes=2 * SIZE, stash_bytes=6 * SIZE)
+    stash, sent = filled(4, policy=policy)
+    session = sent[0].session
+    for number in range(4, 20):
+        at = Instant(START + number / 1000)
+        stash.keep(Sent(session, number, session.seal(b"packet", 1), OLD, at, at, repeated=True))
+    missing = stash.missing([], NEW, START, START, session)
+    assert [entry.counter for entry in missing] == [0, 1, 2, 3, 18, 19]
+    assert stash.dropped == 0  # TCP has them still
+    # Of what was sealed since then nothing is gone; a connection's oldest segment may have been before.
+    assert START + 0.017 < (stash.oldest or 0) <= START + 0.018
+
+
 def test_room_that_others_have_taken_is_counted_as_excess() -> None:
     stash, sent = filled(10, policy=Policy(stash_total_bytes=3 * SIZE))
     missing = stash.missing([], NEW, START, START, sent[0].session)

@@ -177,7 +177,7 @@ class Portrait:
             case Challenges():
                 self._challenges(value)
             case Stash():
-                self._walk([one for sent in value._sent if self._matters(sent) for one in sent.each()], "")
+                self._walk([one for sent in value if self._matters(sent) for one in sent.each()], "")
             case Sent():
                 self._sent(value)
             case Report():
@@ -284,7 +284,7 @@ class Portrait:
 
     def _outage(self, peer: Peer) -> None:
         """Since when something may be lost: among what is kept that makes a difference, before it none."""
-        kept = [*peer.replaying, *filter(self._matters, peer.stash._sent)]
+        kept = [*peer.replaying, *filter(self._matters, peer.stash)]
         oldest = min((sent.sealed_at for sent in kept), default=self._now)
         for since in (peer.mapping.last_heard, peer.current_heard, peer.outage_from):
             self._out.append(since if since is None else max(round(since - oldest, 6), 0.0))

@@ -92,7 +92,7 @@ def test_a_state_is_the_same_after_it_was_frozen() -> None:
 
 def test_the_search_would_notice_a_packet_that_is_delivered_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ReplayWindow, "is_fresh", lambda self, counter: True)
-    monkeypatch.setattr(Stash, "missing", lambda self, *_: list(self._sent))
+    monkeypatch.setattr(Stash, "missing", lambda self, *_: list(self))
     with pytest.raises(ViolationError, match="twice"):
         Search(Budget(moves=1)).run()
 

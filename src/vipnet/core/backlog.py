@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Final
 
 from vipnet.policy import Policy
 from vipnet.wire.offload import Packet
 
+_BULK_SHARE: Final = 0.75  # of the room; the rest is for what nobody sends again
+
 
 class Backlog:
-    """Unsealed packets in their order, bounded; what does not fit is refused and counted."""
+    """Unsealed packets in their order, bounded; what does not fit is refused and counted.
+
+    Super-packets do not take all of the room: a bulk transfer would, at once, and TCP sends its own again.
+    """
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
@@ -22,11 +28,10 @@ class Backlog:
         return len(self._packets)
 
     def append(self, packet: Packet) -> None:
-        size = len(packet.data)
-        if (
-            len(self._packets) >= self._policy.queue_packets
-            or self._size_bytes + size > self._policy.queue_bytes
-        ):
+        size, room = len(packet.data), self._policy.queue_bytes
+        if packet.offload is not None and packet.offload.segment_size:
+            room = int(room * _BULK_SHARE)
+        if len(self._packets) >= self._policy.queue_packets or self._size_bytes + size > room:
             self.refused += 1
             return
         self._packets.append(packet.kept())

@@ -302,7 +302,9 @@ class Peer:
             self.tx_bytes += len(payload)
             several = segment_size if len(payload) > segment_size else None
             if stores:
-                self.stash.keep(Sent(session, block.counter, payload, to, now, now, False, several))
+                self.stash.keep(
+                    Sent(session, block.counter, payload, to, now, now, False, several, block.repeated)
+                )
             if segment_size > path.watch_from and now >= path.watch_at:
                 path.watch(now)
             whole = segment_size <= path.whole_max

@@ -30,11 +30,13 @@ class Block(Struct, frozen=True, gc=False):
 
     counter       of the first; the others follow
     segment_size  bytes of each but the last, which may be shorter
+    repeated      of a super-packet: TCP sends by itself what is lost of it
     """
 
     counter: int
     payload: bytes | bytearray
     segment_size: int
+    repeated: bool = False
 
 
 def seal(session: Session, packets: Sequence[Packet]) -> list[Block]:
@@ -102,7 +104,7 @@ def _seal_super(session: Session, room: memoryview, how: tcp.TcpCut, blocks: lis
                     at = how.headers_size + first * how.segment_size
                     run = Run(room, at, stretch.size, stretch.trailer)
                     session.seal_run(counter + first, run, there, min(stride, len(there)))
-        blocks.insert(place, Block(counter + begin, payload, stride))
+        blocks.insert(place, Block(counter + begin, payload, stride, repeated=True))
         end, size = begin, stride
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from heapq import merge
+from math import inf, nextafter
 
 from msgspec import Struct
 
@@ -28,6 +30,7 @@ class Sent(Struct, gc=False):
     payload       one behind the other
     waiting       they were found missing, and have not been sent again yet
     segment_size  bytes of each but the last; None: it is one
+    repeated      a bulk transfer's: TCP sends by itself what is lost of it
     """
 
     session: Session
@@ -38,6 +41,7 @@ class Sent(Struct, gc=False):
     sent_at: Instant
     waiting: bool = False
     segment_size: int | None = None
+    repeated: bool = False
 
     @property
     def count(self) -> int:
@@ -59,6 +63,8 @@ class Sent(Struct, gc=False):
                 self.sealed_at,
                 self.sent_at,
                 self.waiting,
+                None,
+                self.repeated,
             )
 
 
@@ -72,11 +78,14 @@ class StashRoom:
 class Stash:
     """Datagrams to one peer, oldest first; bounded in time and size.
 
+    Where there is no room for all, a bulk transfer's go first: else it would push out within some
+    hundredths of a second what nobody but we can send again.
+
     lost_since  what was sent before is not lost, even if the path turns out to be gone now:
                 it needs no more room than `stash_min_bytes`
     in_outage   whether there is reason to believe that the path is gone
-    dropped     datagrams that were needed, as far as one could know, and were not kept:
-                there was no room, or the outage took too long
+    dropped     datagrams that were needed, as far as one could know, and were not kept: there was no
+                room, or the outage took too long; those that TCP repeats are not counted
     """
 
     def __init__(
@@ -88,7 +97,9 @@ class Stash:
     ) -> None:
         self._policy, self._room = policy, room
         self._lost_since, self._in_outage = lost_since, in_outage
-        self._sent: deque[Sent] = deque()
+        self._once: deque[Sent] = deque()
+        self._repeated: deque[Sent] = deque()
+        self._gone_to: Instant | None = None  # when the newest of those that are gone was sealed
         self._size_bytes = 0
         self.dropped = 0
 
@@ -98,16 +109,24 @@ class Stash:
         if self._size_bytes + size > self._policy.stash_min_bytes or self._room.free_bytes < size:
             self._make_room(size, now)
             if self._room.free_bytes < size:
-                self.dropped += sent.count
+                self._note_gone(sent)
+                self.dropped += 0 if sent.repeated else sent.count
                 return
-        self._sent.append(sent)
+        (self._repeated if sent.repeated else self._once).append(sent)
         self._size_bytes += size
         self._room.free_bytes -= size
 
+    def __iter__(self) -> Iterator[Sent]:
+        """All that is here, oldest first."""
+        return merge(self._once, self._repeated, key=_sealed_at)
+
     @property
     def oldest(self) -> Instant | None:
-        """When the oldest datagram that is here was sealed; None: there is none."""
-        return self._sent[0].sealed_at if self._sent else None
+        """Whatever was sealed since then is here; None: nothing is."""
+        first = next(iter(self), None)
+        if first is None or self._gone_to is None or first.sealed_at > self._gone_to:
+            return None if first is None else first.sealed_at
+        return Instant(nextafter(self._gone_to, inf))
 
     def missing(
         self,
@@ -129,7 +148,7 @@ class Stash:
         self._take_apart(by_index)
         since = min(since, self._stopped_arriving(by_index, path, since))
         missing = []
-        for sent in self._sent:
+        for sent in self:
             if sent.sent_at < since and not sent.waiting:
                 continue
             if sent.counter < sent.session.sent - _COUNTERS_MAX:
@@ -143,14 +162,15 @@ class Stash:
 
     def _take_apart(self, by_index: dict[int, _Received]) -> None:
         """Look at each datagram by itself, but where all that left together has arrived."""
-        apart: deque[Sent] = deque()
-        for sent in self._sent:
-            received = by_index.get(sent.session.remote_index)
-            if received is not None and received.has_all(sent.counter, sent.count):
-                apart.append(sent)
-            else:
-                apart.extend(sent.each())
-        self._sent = apart
+        for queue in (self._once, self._repeated):
+            whole = list(queue)
+            queue.clear()
+            for sent in whole:
+                received = by_index.get(sent.session.remote_index)
+                if received is not None and received.has_all(sent.counter, sent.count):
+                    queue.append(sent)
+                else:
+                    queue.extend(sent.each())
 
     def _stopped_arriving(self, by_index: dict[int, _Received], path: Locator, otherwise: Instant) -> Instant:
         """When the oldest of those left of which none has arrived, where datagrams went before.
@@ -158,7 +178,7 @@ class Stash:
         A path can die one way: the peer is heard all the while, and only its report tells.
         """
         stopped_at = otherwise
-        for sent in reversed(self._sent):
+        for sent in reversed(list(self)):
             if sent.destination == path:
                 continue
             received = by_index.get(sent.session.remote_index)
@@ -168,42 +188,62 @@ class Stash:
         return stopped_at
 
     def clear(self) -> None:
-        for sent in self._sent:
-            self._room.free_bytes += len(sent.payload)
-        self._sent.clear()
-        self._size_bytes = 0
+        self._room.free_bytes += self._size_bytes
+        self._once.clear()
+        self._repeated.clear()
+        self._size_bytes, self._gone_to = 0, None
 
     def expire(self, now: Instant) -> None:
         """Let go of what no replay will need: not while the path is gone, but for the longest outage."""
         horizon = now - self._policy.stash_s
-        if not self._sent or self._sent[0].sealed_at >= horizon:
+        queues = [one for one in (self._once, self._repeated) if one and one[0].sealed_at < horizon]
+        if not queues:
             return
         in_outage = self._in_outage()
         lost_since = self._lost_since(now) if in_outage else now
         needed_from = now - self._policy.outage_s
-        while self._sent and self._sent[0].sealed_at < horizon:
-            sent = self._sent[0]
-            if in_outage and sent.sealed_at >= needed_from and (sent.waiting or sent.sent_at >= lost_since):
-                break
-            self._drop_oldest(lost_since)
+        for queue in queues:
+            while queue and queue[0].sealed_at < horizon:
+                sent = queue[0]
+                if (
+                    in_outage
+                    and sent.sealed_at >= needed_from
+                    and (sent.waiting or sent.sent_at >= lost_since)
+                ):
+                    break
+                self._drop_oldest(queue, lost_since)
 
     def _make_room(self, size: int, now: Instant) -> None:
         """Drop the oldest: gladly what no replay would need, the rest where the bounds say so."""
         policy, lost_since = self._policy, self._lost_since(now)
-        while self._sent and (
-            self._room.free_bytes < size
-            or self._size_bytes + size > policy.stash_bytes
-            or (self._size_bytes + size > policy.stash_min_bytes and self._sent[0].sent_at < lost_since)
-        ):
-            self._drop_oldest(lost_since)
+        while self._once or self._repeated:
+            queue = self._repeated or self._once
+            if queue[0].sent_at >= lost_since and self._once and self._once[0].sent_at < lost_since:
+                queue = self._once
+            if (
+                self._room.free_bytes >= size
+                and self._size_bytes + size <= policy.stash_bytes
+                and (self._size_bytes + size <= policy.stash_min_bytes or queue[0].sent_at >= lost_since)
+            ):
+                break
+            self._drop_oldest(queue, lost_since)
 
-    def _drop_oldest(self, lost_since: Instant) -> None:
-        sent = self._sent.popleft()
-        if sent.sent_at >= lost_since or sent.waiting:
+    def _drop_oldest(self, queue: deque[Sent], lost_since: Instant) -> None:
+        sent = queue.popleft()
+        self._note_gone(sent)
+        if not sent.repeated and (sent.sent_at >= lost_since or sent.waiting):
             self.dropped += sent.count
         size = len(sent.payload)
         self._size_bytes -= size
         self._room.free_bytes += size
+
+    def _note_gone(self, sent: Sent) -> None:
+        if self._gone_to is None or sent.sealed_at > self._gone_to:
+            self._gone_to = sent.sealed_at
+
+
+def _sealed_at(sent: Sent) -> Instant:
+    return sent.sealed_at
 
 
 def _is_under_way(

@@ -37,7 +37,7 @@ EVENTS: Final = {
     "flows_restarted": "TCP connections started again behind an outage",
     "hint_out_of_order": "hints older than one that came before",
     "replayed": "sends of what a move had lost",
-    "stash_pushed_out": "datagrams that were dropped though a move might have needed them",
+    "stash_pushed_out": "datagrams, but for bulk TCP, that were dropped though a move might have needed them",
     "unknown_path_response": "answers to challenges that are unknown, or too old",
     # --- names
     "dns_bogus": "names answered with SERVFAIL because their zone has signed something else",
