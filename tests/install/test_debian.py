@@ -73,6 +73,8 @@ def test_nothing_is_started_before_it_is_configured(machine: Booted) -> None:
 
 def test_from_installation_to_purge(machine: Booted) -> None:
     machine.run("dpkg -i /root/vipnet.deb; vipnet init a.example.org --yes; systemctl enable --now vipnet")
+    who = machine.run("dpkg-query --show --showformat='${Maintainer}' vipnet")
+    assert who == "The vipnet developers <nobody@vipnet.invalid>"  # here its builder does not say who he is
     assert machine.property("ActiveState") == "active"
     wait_until(lambda: machine.run("vipnet status").startswith("a.example.org  ready"), "ready")
     assert "127.0.0.47" in machine.run("cat /etc/resolv.conf")
