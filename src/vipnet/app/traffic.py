@@ -17,7 +17,7 @@ from vipnet.system.tun import PacketDevice
 from vipnet.system.udp import DatagramSockets, Received
 from vipnet.wire.offload import Packet
 
-# Datagrams before the applications' packets have their turn. Each may be answered at once, and tun0 holds 500.
+# Datagrams before the applications' packets have their turn: each may be answered at once; tun0 holds 500.
 _TURN: Final = 128
 _UNSENT_MAX: Final = 1 << 20  # bytes that wait for the socket; a batch of tun0 is at most 256 KiB
 
