@@ -53,6 +53,41 @@ def test_a_datagram_for_an_unknown_index_or_of_another_peer_is_refused() -> None
     meet(net, b, a)
 
 
+def arrived(host: SimHost, *datagrams: bytes, source: Locator) -> list[bytes]:
+    """What is delivered of DATAGRAMS that came as one train."""
+    outputs = host.node.handle_datagrams(b"".join(datagrams), len(datagrams[0]), source, host.net.now)
+    return [bytes(output.packet) for output in outputs if isinstance(output, Deliver)]
+
+
+def test_a_train_may_change_sessions() -> None:
+    """As after a rekey; what was opened first is still there when the rest is."""
+    net = Network(21)
+    a, b = pair(net)
+    packets = [packet(b, a, bytes((number,)) * 400) for number in range(4)]
+    old = [sealed(b, a, one, KIND_IPV4) for one in packets[:2]]
+    before = session_at(b, a)
+    b.node.log_keys(True, net.now)  # makes a new session
+    net.run_until(lambda: session_at(b, a) is not before)
+    net.run_for(1)
+    new = [sealed(b, a, one, KIND_IPV4) for one in packets[2:]]
+    assert arrived(a, *old, *new, source=locator(b)) == packets
+
+
+def test_a_peer_cannot_write_over_what_another_sent() -> None:
+    """It may forge the other's address, so that the kernel makes one train of both."""
+    net = Network(22)
+    a, b = pair(net)
+    c = net.host("c.example")
+    net.run_for(0.1)
+    meet(net, a, c)
+    true, false = packet(b, a, b"b" * 400), packet(b, a, b"c" * 400)
+    train = sealed(b, a, true, KIND_IPV4), sealed(c, a, false, KIND_IPV4)
+    assert arrived(a, *train, source=locator(b)) == [true]
+    spoiled = train[1][:-1] + bytes((train[1][-1] ^ 1,))
+    later = sealed(b, a, true, KIND_IPV4)
+    assert arrived(a, later, spoiled, source=locator(b)) == [true]
+
+
 def test_a_peer_can_only_send_as_its_token_to_ours() -> None:
     net = Network(3)
     a, b = pair(net)

@@ -29,6 +29,7 @@ from vipnet.core.moves import MoveLog
 from vipnet.core.outputs import (
     BindingFailed,
     BindingReady,
+    Deliver,
     DropPeer,
     LookupResult,
     Output,
@@ -191,6 +192,8 @@ class Node:
                     done, refused, consumed = inbound.handle_sealed(
                         owner, session, data, segment_size, source, now
                     )
+                    if consumed < len(data):
+                        done = [_kept(output) for output in done]  # the rest is opened in the same memory
                     outputs += done + self._serve_own(owner, now)
                     errors += refused
             except PeerError as error:
@@ -447,6 +450,11 @@ class Node:
         at = owner.next_timeout()
         self._schedule.ask(owner.name, at)
         return at
+
+
+def _kept(output: Output) -> Output:
+    """OUTPUT, which outlives the next datagram."""
+    return Deliver(bytes(output.packet), output.offload) if isinstance(output, Deliver) else output
 
 
 def _last_traffic(peer: Peer) -> float:
