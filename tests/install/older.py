@@ -1,4 +1,8 @@
-"""Vipnet as it was some time ago, in a package as packages are made now."""
+"""Vipnet as it was some time ago, in a package as packages are made now.
+
+`older.tar.xz` has the sources of commit 6e19969, the last one whose store has schema 1; a checkout
+may lack its history.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +11,22 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Final
 
 from tests.install.workshop import REPOSITORY
-from tests.support import need
 
-FIRST_SCHEMA: Final = "6e19969"  # the last commit whose store has schema 1
+_SOURCES: Final = Path(__file__).with_name("older.tar.xz")
 _VERSION: Final = "0.0.1"
 
 
-def older_package(commit: str, directory: Path) -> Path:
-    """Build COMMIT, with the libraries that it wanted, as version 0.0.1; packages were not made then."""
-    git = ("git", "-C", str(REPOSITORY))
-    known = subprocess.run((*git, "cat-file", "-e", f"{commit}^{{commit}}"), capture_output=True)
-    need(known.returncode == 0, f"the commit {commit} of this repository (a shallow clone lacks it)")
+def older_package(directory: Path) -> Path:
+    """Build it, with the libraries that it wanted, as version 0.0.1; packages were not made then."""
     source, into = directory / "source", directory / "older"
-    source.mkdir()
-    packed = subprocess.run((*git, "archive", commit), stdout=subprocess.PIPE, check=True).stdout
-    subprocess.run(("tar", "-C", source, "-x"), input=packed, check=True)
+    (source / "docs").mkdir(parents=True)
+    with tarfile.open(_SOURCES) as packed:
+        packed.extractall(source, filter="data")
     shutil.copytree(REPOSITORY / "install", source / "install")
     shutil.copy(REPOSITORY / "docs/install.md", source / "docs")
     init = source / "src/vipnet/__init__.py"

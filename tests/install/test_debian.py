@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 from tests.install.booted import Booted, booted, wait_until
-from tests.install.older import FIRST_SCHEMA, older_package
+from tests.install.older import older_package
 from tests.install.readme import INSTALLING, block
 
 pytestmark = pytest.mark.stack
@@ -35,7 +35,7 @@ class Pair(NamedTuple):
 @pytest.fixture
 def pair(package: Path, tmp_path: Path) -> Iterator[Pair]:
     """Two machines with a cable between them; vipnet with schema 1 is installed and runs, by `vipnet up`."""
-    older = older_package(FIRST_SCHEMA, tmp_path)
+    older = older_package(tmp_path)
     with ExitStack() as stack:
         for name in Pair._fields:
             (tmp_path / name).mkdir()

@@ -98,11 +98,9 @@ class Workshop:
         need_program("git")
         place = self.upper / path[1:]
         place.mkdir(parents=True)
-        files = subprocess.run(
-            ("git", "-C", REPOSITORY, "ls-files", "-z", "--cached", "--others", "--exclude-standard"),
-            stdout=subprocess.PIPE,
-            check=True,
-        ).stdout
+        git = ("git", "-c", "safe.directory=*", "-C", REPOSITORY)  # whoever owns the checkout
+        known = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+        files = subprocess.run((*git, *known), stdout=subprocess.PIPE, check=True).stdout
         there = b"\0".join(name for name in files.split(b"\0") if (REPOSITORY / os.fsdecode(name)).is_file())
         packed = subprocess.run(
             ("tar", "-C", REPOSITORY, "-c", "--null", "-T", "-"),
