@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
@@ -132,7 +133,7 @@ def test_a_task_that_is_woken_runs_at_once() -> None:
                     await news.wait()
                 nursery.cancel_scope.cancel()
         box.close()
-        assert not waiting.cancelled_caught
+        assert not waiting.cancel_called, "it ran when its time was over"
 
     trio.run(main)
 
@@ -171,6 +172,71 @@ def test_what_waits_is_left_alone() -> None:
             assert not paused.served
             first.resume(paused.fd)
             await paused.has_served(1)
+
+    trio.run(main)
+
+
+def test_what_is_to_wait_may_be_said_at_any_time() -> None:
+    """A socket may be full before packets are served, and when the last farewells are sent."""
+
+    async def main() -> None:
+        early, late = Mailbox(), Mailbox()
+        first = PacketsFirst({box.fd: box.serve for box in (early, late)})
+        first.pause(early.fd)
+        early.put()
+        with trio.fail_after(LONG_S):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(first.run)
+                late.put()
+                await late.has_served(1)
+                assert not early.served
+                first.resume(early.fd)
+                await early.has_served(1)
+                nursery.cancel_scope.cancel()
+        first.pause(late.fd)
+        first.resume(late.fd)
+        early.close()
+        late.close()
+
+    trio.run(main)
+
+
+def test_a_task_that_is_woken_runs_although_what_else_woke_trio_is_over() -> None:
+    """A socket has room, which a task waits for, and is full again by what is served first."""
+
+    async def main() -> None:
+        box, news = Mailbox(), trio.Event()
+        left, right = socket.socketpair()
+        left.setblocking(False)
+
+        def fill() -> None:
+            with suppress(BlockingIOError):
+                while left.send(bytes(4096)):
+                    pass
+
+        def serve(slept: bool) -> bool:
+            box.serve(slept)
+            fill()
+            news.set()
+            return True
+
+        first = PacketsFirst({box.fd: serve})
+        with left, right, trio.fail_after(LONG_S):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(first.run)
+                fill()
+                nursery.start_soon(trio.lowlevel.wait_writable, left)
+                await trio.testing.wait_all_tasks_blocked()
+                right.setblocking(False)
+                with suppress(BlockingIOError):
+                    while right.recv(1 << 20):
+                        pass
+                box.put()
+                with trio.move_on_after(LONG_S / 2) as waiting:
+                    await news.wait()
+                nursery.cancel_scope.cancel()
+        box.close()
+        assert not waiting.cancel_called, "it ran when its time was over"
 
     trio.run(main)
 

@@ -31,8 +31,10 @@ class PacketsFirst(trio.abc.Instrument):
 
     def __init__(self, serve: Mapping[int, Serve]) -> None:
         self._serve = dict(serve)
+        self._events = dict.fromkeys(serve, select.EPOLLIN)  # by descriptor: what is waited for
         self._epoll = select.epoll()
-        self._trio_fd, self._token = -1, trio.lowlevel.current_trio_token()
+        self._trio_fd = -1  # none while nobody waits here
+        self._token = trio.lowlevel.current_trio_token()
         self._error: BaseException | None = None
         self._over = trio.Event()
 
@@ -43,22 +45,29 @@ class PacketsFirst(trio.abc.Instrument):
             raise RuntimeError("trio's epoll is not where it was")
         self._trio_fd = waits_with.fileno()
         with self._epoll:
-            for fd in (self._trio_fd, *self._serve):
-                self._epoll.register(fd, select.EPOLLIN)
+            self._epoll.register(self._trio_fd, select.EPOLLIN)
+            for fd, events in self._events.items():
+                self._epoll.register(fd, events)
             trio.lowlevel.add_instrument(self)
             try:
                 await self._over.wait()
             finally:
+                self._trio_fd = -1
                 trio.lowlevel.remove_instrument(self)
         if self._error is not None:
             raise self._error
 
     def pause(self, fd: int) -> None:
-        """What is there for FD stays there."""
-        self._epoll.modify(fd, 0)
+        """What is there for FD stays there; to be said before, during and after run()."""
+        self._wait_for(fd, 0)
 
     def resume(self, fd: int) -> None:
-        self._epoll.modify(fd, select.EPOLLIN)
+        self._wait_for(fd, select.EPOLLIN)
+
+    def _wait_for(self, fd: int, events: int) -> None:
+        self._events[fd] = events
+        if self._trio_fd >= 0:
+            self._epoll.modify(fd, events)
 
     def before_io_wait(self, timeout: float) -> None:
         """Sleep in trio's place, for TIMEOUT seconds at most."""
@@ -87,7 +96,8 @@ class PacketsFirst(trio.abc.Instrument):
                 elif serve[fd](slept):
                     touched = True
             if knows:
-                return False
+                # What trio was to hear of may be over: room in a socket that has been filled again here.
+                return touched and timeout > 0
             if touched:
                 state = trio.lowlevel.current_statistics()
                 until = min(until, clock() + state.seconds_to_next_deadline)
