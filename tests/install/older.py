@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 from typing import Final
 
@@ -25,8 +24,7 @@ def older_package(directory: Path) -> Path:
     """Build it, with the libraries that it wanted, as version 0.0.1; packages were not made then."""
     source, into = directory / "source", directory / "older"
     (source / "docs").mkdir(parents=True)
-    with tarfile.open(_SOURCES) as packed:
-        packed.extractall(source, filter="data")
+    subprocess.run(("tar", "-C", source, "-xJf", _SOURCES), check=True)
     shutil.copytree(REPOSITORY / "install", source / "install")
     shutil.copy(REPOSITORY / "docs/install.md", source / "docs")
     init = source / "src/vipnet/__init__.py"
