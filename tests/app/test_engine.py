@@ -22,6 +22,7 @@ from vipnet.core.outputs import (
     StoreBinding,
     StoreClock,
     StoreOutput,
+    TooBig,
     Transmit,
 )
 from vipnet.types import Fqdn, Instant, Locator, Token
@@ -51,6 +52,12 @@ class Passing:
     def next_timeout(self) -> Instant | None:
         return None
 
+    def handle_datagrams(self, data: bytes, size: int, source: Locator, now: Instant) -> list[Output]:
+        return []
+
+    def handle_too_big(self, report: TooBig, now: Instant) -> list[Output]:
+        return []
+
     def handle_packets(self, packets: Sequence[Packet], now: Instant) -> list[Output]:
         return [Transmit(bytes(one.data) * 5, THERE, None, len(one.data)) for one in packets]
 
@@ -76,6 +83,17 @@ class FullSockets(FakeSockets):
     def make(self, room: int) -> None:
         self.room = room
         self.made_room.set()
+
+
+class SpammedSockets(FakeSockets):
+    """Somebody says all the time that something is too big."""
+
+    reports = 0
+
+    def too_big_nowait(self, suspected: bool = False) -> TooBig | None:
+        self.reports += 1
+        # Without an end a test could not fail.
+        return TooBig(THERE, 1280, b"", False) if self.reports < 100_000 else None
 
 
 class Journal:
@@ -203,3 +221,18 @@ def test_what_nobody_else_hears_of_does_not_wait_for_the_disk() -> None:
     ready = BindingReady(BINDING.name, BINDING.remote_token)
     assert journal_of(CLOCK, seen, said, BINDING, ready) == [[CLOCK, BINDING]]
     assert journal_of(CLOCK, said) == [[CLOCK]]
+
+
+def test_reports_without_end_do_not_keep_others_from_their_turn() -> None:
+    async def main() -> None:
+        wire, tun = FakeWire(), FakeTun()
+        sockets = SpammedSockets(wire, HERE)
+        engine = engine_of(Passing(), tun, sockets)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(engine.run)
+            FakeSockets(wire, THERE).send(b"anything", HERE)
+            await trio.testing.wait_all_tasks_blocked()
+            assert 0 < sockets.reports < 1000
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)

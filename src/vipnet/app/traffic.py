@@ -19,6 +19,7 @@ from vipnet.wire.offload import Packet
 
 # Datagrams before the applications' packets have their turn: each may be answered at once; tun0 holds 500.
 _TURN: Final = 128
+_REPORTS: Final = 64  # of too small links, at once: anybody can send more of them without end
 _UNSENT_MAX: Final = 1 << 20  # bytes that wait for the socket; a batch of tun0 is at most 256 KiB
 
 
@@ -74,7 +75,10 @@ class Traffic:
 
     def _serve_datagrams(self, slept: bool) -> bool:
         heard, touched = self._hear(1 if slept else _TURN)
-        touched = (self._send_answers() if heard else self._hear_too_big(heard)) or touched
+        if heard:
+            touched = self._send_answers() or touched
+        if not (heard and slept):  # else it can wait: an error keeps the sockets readable
+            touched = self._hear_too_big(heard) or touched
         return self._settle() or touched or self._others_wait()
 
     def _others_wait(self) -> bool:
@@ -121,12 +125,13 @@ class Traffic:
         return heard, touched
 
     def _hear_too_big(self, heard: int) -> bool:
-        touched = False
-        # Readable, and there was nothing: there is an error.
-        while report := self._sockets.too_big_nowait(not heard):
+        for told in range(_REPORTS):
+            # Readable, and there was nothing: there is an error.
+            report = self._sockets.too_big_nowait(not heard)
+            if report is None:
+                return told > 0
             self._too_big(report)
-            touched = True
-        return touched
+        return True
 
     def _handle(self, packets: Sequence[Packet]) -> bool:
         if self.tap is not None:
