@@ -10,7 +10,9 @@ from tests.sim.network import Network, SimHost, ipv4
 from tests.sim.scenario import Scenario
 
 from vipnet.core import express
+from vipnet.core.express import lane_of
 from vipnet.core.outputs import Deliver, PathAnswered, Transmit
+from vipnet.types import Instant
 from vipnet.wire.control import Keepalive, PathChallenge
 from vipnet.wire.inner import PROTOCOL_TCP
 from vipnet.wire.offload import CHECKSUM_FIELD, Offload, Packet
@@ -132,6 +134,17 @@ def test_a_message_of_the_protocol_is_heard() -> None:
     answers = b.node.handle_datagrams(challenge, len(challenge), locator(a), net.now)
     assert any(isinstance(answer, Transmit) for answer in answers)
     assert not any(isinstance(answer, PathAnswered) for answer in answers)
+
+
+def test_what_is_due_goes_before() -> None:
+    """The peer is where it does not say: every now and then it is asked where it says."""
+    a, b = pair(Network(10))
+    peer, now = peer_at(a, b), a.net.now
+    peer.mapping.locators, peer.last_traffic = (ELSEWHERE,), now
+    for ago_s, due in ((1.0, False), (5.0, True), (60.0, True)):
+        peer.listed_asked_at = Instant(now - ago_s)
+        lane = lane_of(peer, now)
+        assert lane is None if due else lane is not None and now < lane.until < now + 5
 
 
 def test_after_a_move_the_long_way_is_taken_until_all_is_well() -> None:

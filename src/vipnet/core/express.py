@@ -47,7 +47,7 @@ def lane_of(peer: Peer, now: Instant) -> Lane | None:
     until = min(last_heard + peer.host.policy.lease_s, session.begun_at + REKEY_AFTER_S)
     if to not in peer.mapping.locators:  # those are asked now and then
         ask_at = peer.ask_listed_at()
-        if ask_at is None:
+        if ask_at is None or now >= ask_at:
             return None
         until = min(until, ask_at)
     source = peer.source_for(to)
