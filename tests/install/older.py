@@ -23,7 +23,7 @@ _VERSION: Final = "0.0.1"
 def older_package(directory: Path) -> Path:
     """Build it, with the libraries that it wanted, as version 0.0.1; packages were not made then."""
     source, into = directory / "source", directory / "older"
-    (source / "docs").mkdir(parents=True)
+    source.mkdir()
     subprocess.run(("tar", "-C", source, "-xJf", _SOURCES), check=True)
     shutil.copytree(REPOSITORY / "install", source / "install")
     shutil.copy(REPOSITORY / "docs/install.md", source / "docs")
