@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 from typing import Any, cast
 
 import trio
 import trio.testing
+from tests.core.pairs import ELSEWHERE, pair, seal
 from tests.fakes import FakeSockets, FakeTun, FakeWire
+from tests.sim.network import Network
 
 from vipnet.app.engine import Engine
 from vipnet.core.node import Node
@@ -26,6 +28,7 @@ from vipnet.core.outputs import (
     Transmit,
 )
 from vipnet.types import Fqdn, Instant, Locator, Token
+from vipnet.wire.control import Keepalive
 from vipnet.wire.offload import Offload, Packet
 
 HERE, THERE = Locator("192.0.2.1", 5847), Locator("192.0.2.2", 5847)
@@ -52,13 +55,13 @@ class Passing:
     def next_timeout(self) -> Instant | None:
         return None
 
-    def handle_datagrams(self, data: bytes, size: int, source: Locator, now: Instant) -> list[Output]:
+    def receive_long_way(self, data: bytes, size: int, source: Locator, now: Instant) -> list[Output]:
         return []
 
     def handle_too_big(self, report: TooBig, now: Instant) -> list[Output]:
         return []
 
-    def handle_packets(self, packets: Sequence[Packet], now: Instant) -> list[Output]:
+    def send_long_way(self, packets: Sequence[Packet], now: Instant) -> list[Output]:
         return [Transmit(bytes(one.data) * 5, THERE, None, len(one.data)) for one in packets]
 
 
@@ -109,7 +112,13 @@ class Journal:
         self.entries.append(payload)
 
 
-def engine_of(node: Passing, tun: FakeTun, sockets: FakeSockets, store: Journal | None = None) -> Engine:
+def engine_of(
+    node: Passing | Node,
+    tun: FakeTun,
+    sockets: FakeSockets,
+    store: Journal | None = None,
+    now: Callable[[], float] = trio.current_time,
+) -> Engine:
     nothing = cast("Any", None)
     return Engine(
         cast("Node", node),
@@ -118,7 +127,7 @@ def engine_of(node: Passing, tun: FakeTun, sockets: FakeSockets, store: Journal 
         store=cast("Any", store),
         lookup=nothing,
         use_local_token=nothing,
-        now=lambda: Instant(trio.current_time()),
+        now=lambda: Instant(now()),
     )
 
 
@@ -172,7 +181,7 @@ class Answering(FakeTun):
 class Delivering(Passing):
     """A node that delivers all that comes in."""
 
-    def handle_datagrams(self, data: bytes, size: int, source: Locator, now: Instant) -> list[Output]:
+    def receive_long_way(self, data: bytes, size: int, source: Locator, now: Instant) -> list[Output]:
         return [Deliver(bytes(data))]
 
 
@@ -236,3 +245,29 @@ def test_reports_without_end_do_not_keep_others_from_their_turn() -> None:
             nursery.cancel_scope.cancel()
 
     trio.run(main)
+
+
+def test_what_cannot_take_the_short_way_tries_it_once() -> None:
+    """Each try opens the datagram, and anybody can send some that do not verify."""
+    a, b = pair(Network(1))
+    tries = 0
+    receive = b.node.express.receive
+
+    def counted(datagram: bytes | memoryview, source: Locator, now: Instant) -> Deliver | None:
+        nonlocal tries
+        tries += 1
+        return receive(datagram, source, now)
+
+    b.node.express.receive = counted  # type: ignore[method-assign]
+
+    async def main() -> None:
+        wire = FakeWire()
+        engine = engine_of(b.node, FakeTun(), FakeSockets(wire, ELSEWHERE), Journal(), lambda: b.net.now)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(engine.run)
+            FakeSockets(wire, THERE).send(seal(a, b, Keepalive()), ELSEWHERE)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+    assert tries == 1

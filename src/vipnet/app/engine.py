@@ -121,14 +121,14 @@ class Engine:
         if len(packets) == 1 and (transmit := self.node.express.send(packets[0], now)):
             self.traffic.send(transmit)
             return False
-        return self.emit(self.node.handle_packets(packets, now))
+        return self.emit(self.node.send_long_way(packets, now))
 
     def _handle_datagrams(self, received: Received) -> bool:
         data, size, source, now = received.payload, received.segment_size, received.source, self._now()
         if size == len(data) and (deliver := self.node.express.receive(data, source, now)):
             self.traffic.deliver(deliver)
             return False
-        return self.emit(self.node.handle_datagrams(data, size, source, now))
+        return self.emit(self.node.receive_long_way(data, size, source, now))
 
     def _settle(self) -> bool:
         """What was in a hurry has left."""

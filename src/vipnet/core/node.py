@@ -105,6 +105,10 @@ class Node:
         if len(packets) == 1 and (sent := self.express.send(packets[0], now)):
             self.express.settle()
             return [sent]
+        return self.send_long_way(packets, now)
+
+    def send_long_way(self, packets: Sequence[Packet], now: Instant) -> list[Output]:
+        """The same, for whoever has tried `express` himself."""
         self.express.settle()
         outputs: list[Output] = []
         for peer, group in outbound.by_peer(self.host, packets):
@@ -160,6 +164,12 @@ class Node:
         if segment_size >= len(data) and (delivered := self.express.receive(data, source, now)):
             self.express.settle()
             return [delivered]
+        return self.receive_long_way(data, segment_size, source, now)
+
+    def receive_long_way(
+        self, data: bytes | memoryview, segment_size: int, source: Locator, now: Instant
+    ) -> list[Output]:
+        """The same, for whoever has tried `express` himself."""
         self.express.settle()
         outputs, errors = self._receive(memoryview(data), segment_size, source, now)
         outputs += [Refused(error, source) for error in errors]
