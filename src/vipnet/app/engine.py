@@ -61,7 +61,7 @@ def now() -> Instant:
 
 
 class Engine:
-    """Pumps of the daemon. Each is a task; a fault in one ends them all.
+    """Packets, datagrams and timers of the daemon: to the node, and what it says to the world.
 
     use_local_token  gives tun0 a further address
     cloned           told that another machine seems to have our key
