@@ -84,6 +84,19 @@ def packets_of(draw: st.DrawFn) -> tuple[bytes, Offload | None]:
             return udp(body, protocol=47), None
 
 
+def test_a_run_ends_with_the_last_counter() -> None:
+    """A peer that lies may begin where it likes."""
+    sender, receiver = sessions()
+    sender.sent = 2**64 - 3
+    data = tcp(bytes(3000))
+    (block,) = seal(sender, [Packet(data, offload_of(data, 1000))])
+    again = block.payload[-block.segment_size :]
+    result = opened(receiver, block.payload + again, block.segment_size)
+    (packet,) = result.packets
+    assert packet.data[40:] == data[40:]
+    assert [type(error) for error in result.errors] == [ProtocolError]
+
+
 @settings(deadline=None)
 @given(st.lists(packets_of(), max_size=12), st.booleans())
 def test_what_goes_in_comes_out_in_its_order(packets: list[tuple[bytes, Offload | None]], room: bool) -> None:

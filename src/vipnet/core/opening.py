@@ -24,6 +24,7 @@ from vipnet.wire.offload import Packet, begun_checksum
 from vipnet.wire.tcp import HEADERS_MAX, TcpRun, trailer_size
 
 HEADROOM: Final = HEADERS_MAX  # bytes in front of each packet, for headers that stood behind it
+_COUNTERS: Final = 1 << 64  # a header has room for: who seals under the last one has no next
 _unpack_header = struct.Struct("!IQ").unpack_from
 
 
@@ -122,7 +123,8 @@ class Opener:
         if run is None or stride != run.segment_size + len(run.trailer) + HEADER_SIZE + TAG_SIZE:
             return 0
         plaintexts = Run(self._buffer, self._position, run.segment_size, run.trailer)
-        count = self._session.open_run(data, stride, self._after, plaintexts, run.room)
+        at_most = min(run.room, _COUNTERS - self._after)
+        count = self._session.open_run(data, stride, self._after, plaintexts, at_most)
         run.extend(count)
         self._after += count
         self.opened.top = self._after - 1
