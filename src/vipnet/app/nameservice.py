@@ -43,6 +43,7 @@ from vipnet.system.lookup import Capability, Lookup, has_route, result_of
 from vipnet.types import Fqdn, Locator, Token, parse_name
 
 CAPABILITY_GRACE_S: Final = 0.5  # for the TXT answer, after the address answer has come
+PROOF_GRACE_S: Final = 2.5  # then, for the proof of a TXT answer that is there
 # Browsers ask for it before they take their look-ups elsewhere by HTTPS, where no VIP name would
 # be found; NXDOMAIN keeps them here (support.mozilla.org/kb/canary-domain-use-application-dnsnet).
 CANARY: Final = "use-application-dns.net"
@@ -153,20 +154,25 @@ class NameService:
         """Return the capability of a VIP name (else None), and what ASK returns; both are asked at once.
 
         The capability record gets half a second longer than ASK; then the name is legacy, or, where
-        the user wants proof, nothing. If it is there first, ASK gets as long as its answer may spare
-        another question. Raise BogusError.
+        the user wants proof, nothing. What has come by then gets the time that its proof takes, and
+        is never taken for none. If it is there first, ASK gets as long as its answer may spare another
+        question. Raise BogusError.
         """
         if self.kinds.known_legacy(name):
             return None, b"" if ask is None else await ask()
-        capability, reply, bogus = None, b"", None
-        patience = trio.CancelScope()
+        capability, reply, bogus, proving = None, b"", None, False
+        patience, waiting = trio.CancelScope(), trio.CancelScope()
 
         async def ask_application() -> None:
-            nonlocal reply
+            nonlocal reply, proving
             if ask is not None:
                 reply = await ask()
             grace_s = FAILURE_GRACE_S if ask is not None and _is_error(reply) else CAPABILITY_GRACE_S
-            patience.deadline = trio.current_time() + grace_s
+            with waiting:
+                await trio.sleep(grace_s)
+                proving = self._lookup.is_proving(name)
+                await trio.sleep(PROOF_GRACE_S if proving else 0)
+                patience.cancel()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ask_application)
@@ -176,9 +182,11 @@ class NameService:
                 except BogusError as error:
                     bogus = error
                     nursery.cancel_scope.cancel()
+            waiting.cancel()
             if patience.cancelled_caught and not (ask is not None and _is_error(reply)):
-                if self.kinds.insists_on(name):
-                    bogus = BogusError(f"{name}: DNS does not say in time whether it has a _vip record")
+                if proving or self.kinds.insists_on(name):
+                    what = "prove what it says of" if proving else "say whether it has"
+                    bogus = BogusError(f"{name}: DNS does not {what} a _vip record in time")
                 else:
                     self.kinds.give_up(name)
             if capability is not None:

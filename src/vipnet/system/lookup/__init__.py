@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -96,6 +97,7 @@ class Lookup:
         self._authority = Authority(self._resolve, own, authority_port)
         self._lookups: SharedCalls[LookupResult] = SharedCalls()
         self._validator: Validator | None = None
+        self._proving: Counter[Fqdn] = Counter()
         self.validate(dnssec, anchors or {})
 
     def validate(self, dnssec: Literal["allow-downgrade", "yes", "no"], anchors: Anchors) -> None:
@@ -149,6 +151,10 @@ class Lookup:
         """Whether the user wants that nothing is believed of NAME but what is proved."""
         return self._validator is not None and self._validator.insists_on(dns.name.from_text(name))
 
+    def is_proving(self, name: Fqdn) -> bool:
+        """Whether DNS has answered about NAME's capability record, and only the proof of that is awaited."""
+        return name in self._proving
+
     async def capability(self, name: Fqdn, *, verify: bool = False, prove: bool = False) -> Capability:
         """Ask the network's resolvers whether NAME speaks vipnet.
 
@@ -193,8 +199,7 @@ class Lookup:
     async def prepare(self) -> None:
         """After a change of network: what a validation would have to find out first."""
         if self._validator is not None:
-            with trio.move_on_after(TIMEOUT_S):
-                await self._validator.prepare()
+            await self._validator.prepare()
 
     async def servers(self, name: Fqdn) -> tuple[Locator, ...]:
         """Return the authoritative servers of NAME's zone, the primary first.
@@ -270,7 +275,11 @@ class Lookup:
         capability = capability_from(answer)
         if validator is None or (capability.record is None and not (prove or self.insists_on(name))):
             return capability
-        return structs.replace(capability, secure=await validator.is_secure(answer))
+        self._proving[name] += 1
+        try:
+            return structs.replace(capability, secure=await validator.is_secure(answer))
+        finally:
+            self._proving -= Counter([name])
 
     async def _resolve(self, name: str, rdtype: RdataType, *, signed: bool = False) -> dns.message.Message:
         """Ask the network's resolvers a question of our own."""

@@ -19,6 +19,11 @@ from vipnet.names import dnssec
 CACHE_MAX: Final = 512  # answers
 TTL_S: Final = (1.0, 3600.0)  # they are kept at least and at most so long
 UNAWARE_S: Final = 300.0  # a network without signatures is asked again after this
+# By a network that has just answered something else; less than look-ups may take, so that they say why.
+ROOT_WAIT_S: Final = 0.8  # for the root's keys, which resolvers have at hand: five retransmissions
+CHAIN_WAIT_S: Final = 2.0  # for the rest, which they may have to ask for
+PREPARE_S: Final = 15.0  # nobody waits; resolvers that find nobody to ask say so after 5 or 10 s
+NAMED_MAX: Final = 3  # unanswered questions in a message
 
 Question = tuple[dns.name.Name, RdataType]
 ROOT_KEYS: Final[Question] = (dns.name.root, DNSKEY)
@@ -64,18 +69,21 @@ class Validator:
         Raise BogusError when it should be, and is not or wrongly.
         """
         lenient = not self.insists_on(message.question[0].name)
-        if lenient and self._is_unaware():
+        if lenient and not await self._passes_signatures():
             return False
         wanted = dnssec.questions(message, self._anchors)
         evidence = await self._collect(wanted)
         try:
             return self._judge(message, evidence)
-        except BogusError:
+        except BogusError as error:
             for question in wanted:  # who has forged one answer may have forged these
                 self._cache.pop(question, None)
             if lenient and not await self._passes_signatures():
                 return False
-            raise
+            missing = [question for question in wanted if question not in evidence]
+            if not missing:
+                raise
+            raise BogusError(f"{error}; the name servers answer TXT, but not {_listed(missing)}") from None
 
     def _judge(self, message: dns.message.Message, evidence: dnssec.Evidence) -> bool:
         """As is_secure. What is right but for its time says what is wrong with our clock."""
@@ -105,16 +113,13 @@ class Validator:
         return False
 
     async def prepare(self) -> None:
-        """Find out in good time whether this network passes signatures on, and have the root's keys."""
-        if self._strict or self._is_unaware():
-            return
-        try:
-            signed = dnssec.is_signed(await self._cached(ROOT_KEYS))
-        except LookupFailedError:
-            signed = False
-        if not signed:
-            self._cache.pop(ROOT_KEYS, None)
-            self._unaware = self._network(), trio.current_time() + UNAWARE_S
+        """Find out in good time whether this network passes signatures on, and have the root's keys.
+
+        Without an answer that stays open: right after a move nothing may be answered at all.
+        """
+        if not self._strict and not self._is_unaware():
+            with trio.move_on_after(PREPARE_S):
+                await self._learn()
 
     def _is_unaware(self) -> bool:
         return (
@@ -124,25 +129,44 @@ class Validator:
         )
 
     async def _passes_signatures(self) -> bool:
-        """Whether this network's resolvers show the root's signatures, asked anew."""
-        with suppress(LookupFailedError):
-            answer = await self._ask(".", DNSKEY)
-            if dnssec.is_signed(answer):
-                self._unaware = None
-                return True
-        self._unaware = self._network(), trio.current_time() + UNAWARE_S
+        """Whether this network's resolvers show the root's signatures.
+
+        They have just answered another question: no answer to this one is none with signatures.
+        """
+        if self._is_unaware():
+            return False
+        network = self._network()
+        with trio.move_on_after(ROOT_WAIT_S):
+            return await self._learn()
+        self._note_unaware(network)
         return False
 
+    async def _learn(self) -> bool:
+        """As _passes_signatures, but wait for ever; what was found out is remembered."""
+        network = self._network()
+        with suppress(LookupFailedError):
+            if dnssec.is_signed(await self._cached(ROOT_KEYS)):
+                self._unaware = None
+                return True
+        self._cache.pop(ROOT_KEYS, None)
+        self._note_unaware(network)
+        return False
+
+    def _note_unaware(self, network: Hashable) -> None:
+        self._unaware = network, trio.current_time() + UNAWARE_S
+
     async def _collect(self, wanted: Sequence[Question]) -> dict[Question, dns.message.Message]:
+        """The answers that come in time."""
         found: dict[Question, dns.message.Message] = {}
 
         async def get(question: Question) -> None:
             with suppress(LookupFailedError):
                 found[question] = await self._cached(question)
 
-        async with trio.open_nursery() as nursery:
-            for question in wanted:
-                nursery.start_soon(get, question)
+        with trio.move_on_after(CHAIN_WAIT_S):
+            async with trio.open_nursery() as nursery:
+                for question in wanted:
+                    nursery.start_soon(get, question)
         return found
 
     async def _cached(self, question: Question) -> dns.message.Message:
@@ -168,3 +192,9 @@ def _ttl_s(answer: dns.message.Message) -> float:
         ttls = [min(rrset.ttl, rrset[0].minimum) for rrset in answer.authority if rrset.rdtype == SOA]
     least, most = TTL_S
     return min(max(float(min(ttls, default=0)), least), most)
+
+
+def _listed(questions: Sequence[Question]) -> str:
+    named = [f"{rdtype.name} {name}" for name, rdtype in questions[:NAMED_MAX]]
+    more = len(questions) - len(named)
+    return ", ".join(named) + (f" and {more} more" if more else "")
