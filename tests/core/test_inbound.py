@@ -88,6 +88,32 @@ def test_a_peer_cannot_write_over_what_another_sent() -> None:
     assert arrived(a, later, spoiled, source=locator(b)) == [true]
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_what_a_train_delivers_is_what_its_sealer_may_say(seed: int) -> None:
+    """Of two peers that lie about counters, kinds and tokens, in trains that are cut anywhere."""
+    net, random = Network(23), Random(seed)
+    a, b = pair(net)
+    c = net.host("c.example")
+    net.run_for(0.1)
+    meet(net, a, c)
+    for _ in range(200):
+        train, said = b"", set[bytes]()
+        for _ in range(random.randrange(1, 6)):
+            sender, claimed = random.choice((b, c)), random.choice((b, c))
+            body = random.randbytes(random.choice((8, 380)))
+            session, inner = session_at(sender, a), packet(claimed, a, body)
+            if sender is claimed:
+                said.add(inner)
+            session.sent += random.choice((0, 0, 1, 300))
+            train += session.seal(inner, random.choice((KIND_IPV4, KIND_IPV4, 2, 3, 77)))
+        size = random.choice((len(train), 37, 57, 429, 1 + random.randrange(len(train))))
+        outputs = a.node.handle_datagrams(train, size, random.choice(SOURCES), net.now)
+        delivered = [bytes(output.packet) for output in outputs if isinstance(output, Deliver)]
+        assert said.issuperset(delivered)
+        assert len(set(delivered)) == len(delivered)
+        net.run_for(0.01)
+
+
 def test_a_peer_can_only_send_as_its_token_to_ours() -> None:
     net = Network(3)
     a, b = pair(net)
