@@ -30,6 +30,7 @@ ROOT: Final = Path(__file__).parents[2]
 HOSTS: Final = ("a", "b")
 _WAIT_S: Final = 60.0
 _POLL_S: Final = 0.05
+_DOWN_S: Final = 60.0  # with other labs on the machine
 _ANSWER_S: Final = 20.0  # more than any latency that is ordered
 _SYSCTLS_2001: Final = {
     "ipv4/tcp_early_retrans": "0",  # no tail loss probes (RFC 8985 section 7)
@@ -59,7 +60,7 @@ class Bed:
         return self.layout.directory / "sleep_ms"
 
     def _start_sleepy_daemons(self) -> None:
-        hosts.stop_daemons(self.layout)
+        hosts.stop_daemons(self.layout, _DOWN_S)
         for label in HOSTS:
             words = [sys.executable, "-m", "bench.paper.sleepy", str(self._sleep_file)]
             words += ["run", "--config", str(self.layout.config_file(label))]
