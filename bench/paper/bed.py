@@ -51,6 +51,7 @@ class Bed:
         if kind.kernel == "2001":
             self._set_back_the_kernel()
         self.rtt_ms = round_trip_ms(layout)
+        self.settle()
         if met:
             self.run_on("a", "vipnet", "resolve", layout.host("b").name)
         self.settle()
