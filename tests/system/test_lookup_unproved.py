@@ -57,7 +57,7 @@ def test_silence_about_signatures_is_a_network_without(how: str) -> None:
     async def main(fake: FakeDns, lookup: Lookup) -> None:
         if how != "never":
             fake.silent.clear()
-            fake.delays_s = {"DS": 1.0, "DNSKEY": 1.0}
+            fake.delays_s = {"DS": 5.0, "DNSKEY": 5.0}
             fake.rcodes = dict.fromkeys(fake.delays_s, dns.rcode.SERVFAIL)
         assert await lookup.lookup(B, authoritative=False, verify=True) == FOUND
         asked = len(fake.asked)
