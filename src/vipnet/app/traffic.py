@@ -18,7 +18,7 @@ from vipnet.system.udp import DatagramSockets, Received
 from vipnet.wire.offload import Packet
 
 # Datagrams before the applications' packets have their turn: each may be answered at once; tun0 holds 500.
-_TURN: Final = 128
+_TURN: Final = 256
 _REPORTS: Final = 64  # of too small links, at once: anybody can send more of them without end
 _UNSENT_MAX: Final = 1 << 20  # bytes that wait for the socket; a batch of tun0 is at most 256 KiB
 
