@@ -65,11 +65,10 @@ def _written(file: str) -> Iterator[CaptureFile]:
     """FILE, complete however the capture ends: by a signal, by the daemon, by who reads a pipe."""
     from vipnet.app.capturefile import CaptureFile
 
-    with opened(file) as stream:
+    with contextlib.suppress(BrokenPipeError), opened(file) as stream:  # Wireshark was closed
         out = CaptureFile(stream)
-        with contextlib.suppress(BrokenPipeError):  # Wireshark was closed
-            yield out
-            out.end()
+        yield out
+        out.end()
     missed = f", {out.missed} missed: this was too slow for them" if out.missed else ""
     click.echo(f"{out.written} packets{missed}", err=True)
 
@@ -95,7 +94,9 @@ def ended_by_signals(end: Callable[[], object]) -> Iterator[None]:
 def opened(file: str) -> Iterator[BinaryIO]:
     """FILE for writing, for this user's eyes only: it has what vipnet is there to hide. Raise HostError."""
     if file == "-":
-        yield sys.stdout.buffer
+        # A file of its own: what a reader that is gone did not take is not tried again at the end.
+        with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as stream:
+            yield stream
         return
     try:
         # No symbolic link is followed: somebody else may have put one there, and we are root.
