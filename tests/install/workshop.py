@@ -19,6 +19,7 @@ RUN_S: Final = 300  # a download takes its time
 _APT: Final = ("/etc/apt/sources.list", "/etc/apt/sources.list.d", "/etc/apt/apt.conf.d", "/etc/apt/keyrings")
 _PIP: Final = {"index-url": "PIP_INDEX_URL", "extra-index-url": "PIP_EXTRA_INDEX_URL", "proxy": "https_proxy"}
 _CERTIFICATES: Final = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+_TRUSTED: Final = "/etc/ssl/certs/ca-certificates.crt"  # where none of them says otherwise
 _PROXIES: Final = ("http_proxy", "https_proxy", "no_proxy")
 
 _NAMESPACES: Final = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc")
@@ -56,11 +57,10 @@ class Workshop:
         )
         self.put("/etc/hosts", "127.0.0.1 localhost\n127.0.1.1 debian\n")
         settings = [f"{key} = {os.environ[name]}" for key, name in _PIP.items() if name in os.environ]
-        for name in _CERTIFICATES:
-            if name in os.environ:
-                self.put("/etc/archives.pem", Path(os.environ[name]).read_text())
-                settings.append("cert = /etc/archives.pem")
-                break
+        certificates = Path(next(filter(None, map(os.environ.get, _CERTIFICATES)), _TRUSTED))
+        if certificates.is_file():
+            self.put("/etc/archives.pem", certificates.read_text())
+            settings.append("cert = /etc/archives.pem")
         self.put("/etc/pip.conf", "\n".join(["[global]", *settings, ""]))
 
     def run(self, script: str) -> str:
