@@ -24,13 +24,14 @@ def make(
     timestamp: int = 0,
     boot: bytes = BOOT,
     own: bytes = bytes(32),
+    cipher: Cipher = Cipher.CHACHA20_POLY1305,
 ) -> Session:
     init = InitPayload(Fqdn("p.example"), timestamp, boot, (2,), (), 0, None)
     return Session(
         local_index=index,
         remote_index=index + 100,
         keys=KEYS,
-        cipher=Cipher.CHACHA20_POLY1305,
+        cipher=cipher,
         begun_at=Instant(at),
         begun_by_us=ours,
         boot_id=boot,

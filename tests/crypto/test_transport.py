@@ -21,7 +21,7 @@ from vipnet.wire import control
 from vipnet.wire.datagram import KIND_CONTROL, SEAL_OVERHEAD, DataHeader, is_handshake
 
 KEY = bytes(range(32))
-AES, CHACHA = Cipher.AES_256_GCM, Cipher.CHACHA20_POLY1305
+AES, CHACHA, TRAINS = Cipher.AES_256_GCM, Cipher.CHACHA20_POLY1305, Cipher.AES_256_GCM_TRAINS
 both_ciphers = pytest.mark.parametrize("cipher", list(Cipher), ids=lambda c: c.name)
 
 
@@ -81,13 +81,13 @@ def test_sealed_datagram_vectors(number: str, cipher: Cipher) -> None:
 
 
 def test_preference() -> None:
-    assert preferred_ciphers(has_aes=True) == (AES, CHACHA)
+    assert preferred_ciphers(has_aes=True) == (TRAINS, AES, CHACHA)
     assert preferred_ciphers(has_aes=False) == (CHACHA,)
 
 
 @pytest.mark.parametrize(
     ("initiator_has_aes", "responder_has_aes", "expected"),
-    [(True, True, AES), (True, False, CHACHA), (False, True, CHACHA), (False, False, CHACHA)],
+    [(True, True, TRAINS), (True, False, CHACHA), (False, True, CHACHA), (False, False, CHACHA)],
 )
 def test_aes_only_where_both_have_instructions(
     initiator_has_aes: bool, responder_has_aes: bool, expected: Cipher
@@ -97,7 +97,8 @@ def test_aes_only_where_both_have_instructions(
 
 def test_unknown_ciphers_are_passed_over() -> None:
     assert choose_cipher((99, 2, 1), has_aes=True) is CHACHA
-    for offered in [(), (99,), (0, 3)]:
+    assert choose_cipher((99, 1, 2), has_aes=True) is AES, "a host of before knows no trains"
+    for offered in [(), (99,), (0, 4)]:
         with pytest.raises(CryptoError, match="no common cipher"):
             choose_cipher(offered, has_aes=True)
     with pytest.raises(CryptoError, match="no common cipher"):
@@ -106,6 +107,6 @@ def test_unknown_ciphers_are_passed_over() -> None:
 
 def test_keys_differ_by_direction_and_cipher() -> None:
     derived = [key for cipher in Cipher for key in transport_keys(bytes(32), cipher)]
-    assert len(set(derived)) == 4
+    assert len(set(derived)) == 6
     assert {len(key) for key in derived} == {32}
     assert set(derived).isdisjoint(transport_keys(os.urandom(32), AES))

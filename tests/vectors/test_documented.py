@@ -8,15 +8,17 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 
 from tests.vectors.documented import documented
-from tests.wire.test_tcp import ACK, PSH, cut_up, join, tcp
+from tests.wire.test_tcp import ACK, PSH, cut_up, join, offload_of, tcp
 
 from vipnet.crypto.cookie import CookieJar, add_macs, mac2, open_reply, verify_mac1
 from vipnet.crypto.noise import IKPSK2, XX, NoiseHandshake, Pattern, prologue, public_key
 from vipnet.crypto.replay import ReplayWindow
+from vipnet.crypto.train import TrainOpening, TrainSealing
 from vipnet.crypto.transport import Cipher, transport_keys
 from vipnet.types import Fqdn, Instant, Locator, Token
 from vipnet.wire import control
 from vipnet.wire.control import Hint, Offer, Report
+from vipnet.wire.datagram import HEADER_SIZE, TAG_SIZE
 from vipnet.wire.handshake import (
     INIT_PAYLOAD_SIZE,
     CookieReply,
@@ -29,6 +31,7 @@ from vipnet.wire.handshake import (
     decode_response_payload,
     encode_payload,
 )
+from vipnet.wire.tcp import plan_cut, train_end, train_trailers
 
 INITIATOR, INITIATOR_EPHEMERAL, RESPONDER, RESPONDER_EPHEMERAL = (bytes([n]) * 32 for n in (1, 2, 3, 4))
 RESPONDER_KEY, INITIATOR_KEY = public_key(RESPONDER), public_key(INITIATOR)
@@ -60,6 +63,19 @@ def test_d13_a_super_packet_of_three_segments() -> None:
     assert b"".join(cut_up(packet, 5, 7)) == documented("D13")
     (joined,) = join(cut_up(packet, 5))
     assert joined.data == packet
+
+
+def test_d14_a_train_of_six_segments() -> None:
+    payload, key = b"abcdefghijklmnopqr" * 6, bytes(range(32))
+    packet = tcp(payload, flags=ACK | PSH)
+    how = plan_cut(packet, offload_of(packet, 18))
+    assert how is not None
+    trailers = train_trailers(packet[:40], how, 7, 6)
+    train = TrainSealing(key).seal(42, 7, memoryview(payload), 18, trailers, train_end(*trailers))
+    assert train == documented("D14")
+    stride = HEADER_SIZE + 18 + 44 + TAG_SIZE
+    pieces = TrainOpening(key).open_pieces(memoryview(train)[: 6 * stride], stride)
+    assert pieces == cut_up(packet, 18, 7)
 
 
 def pair(pattern: Pattern) -> tuple[NoiseHandshake, NoiseHandshake]:

@@ -10,14 +10,19 @@ from vipnet.crypto.run import Run
 from vipnet.errors import PeerError, ProtocolError, WireError
 from vipnet.policy import CHALLENGE_SIZE
 from vipnet.wire.datagram import (
+    FIRST_NUMBER,
     HEADER_SIZE,
     KIND_CONTROL,
     KIND_IPV4,
     KIND_PARTIAL,
     KIND_PROBE,
     KIND_TCP,
+    KIND_TRAIN,
     SEAL_OVERHEAD,
     TAG_SIZE,
+    counter_of,
+    position_of,
+    tail_size_of,
 )
 from vipnet.wire.inner import is_whole
 from vipnet.wire.offload import Packet, begun_checksum
@@ -83,6 +88,9 @@ class Opener:
             if receiver != self._session.local_index:
                 break
             try:
+                if counter >= FIRST_NUMBER and self._session.trains is not None:
+                    begin += stride * (self._open_train(data[begin:], stride, counter) - 1)
+                    continue
                 self._open_one(datagram, counter)
             except PeerError as error:
                 opened.errors.append(error)
@@ -95,21 +103,79 @@ class Opener:
 
     def _open_one(self, datagram: memoryview, counter: int) -> None:
         """Raise PeerError; what was opened before counts all the same."""
-        session, opened, position = self._session, self.opened, self._position
+        session, position = self._session, self._position
         if counter < self._after:
             self._mark()
         if not session.window.is_fresh(counter):
             raise ProtocolError("replayed or too old datagram")
         size = len(datagram) - HEADER_SIZE - TAG_SIZE
         session.open_into(datagram, self._buffer[position : position + size])
+        self._note(counter, 1, len(datagram))
+        self._sort(self._buffer[position + size - 1], position, size - 1, counter)
+
+    def _note(self, counter: int, count: int, size: int) -> None:
+        """COUNT datagrams, SIZE bytes, have been opened; the first was under COUNTER."""
         if counter != self._after:
             self._mark()
             self._first = counter
-        self._after = counter + 1
-        opened.top = max(opened.top, counter)
-        opened.count += 1
-        opened.size += len(datagram)
-        self._sort(self._buffer[position + size - 1], position, size - 1, counter)
+        self._after = counter + count
+        opened = self.opened
+        opened.top = max(opened.top, self._after - 1)
+        opened.count += count
+        opened.size += size
+
+    def _open_train(self, data: memoryview, stride: int, number: int) -> int:
+        """Open a train, or as many pieces of one as DATA begins with; return how many datagrams it were.
+
+        Raise PeerError when the first of them does not open.
+        """
+        counter, trains = counter_of(number), self._session.trains
+        assert trains is not None  # noqa: S101 - the caller knows
+        self._mark()
+        window, count = self._session.window, (len(data) - 1) // stride
+        if not position_of(number) and counter > window.highest and self._open_whole(data, stride, number):
+            return count + 1
+        if not window.is_fresh(counter):
+            raise ProtocolError("replayed or too old datagram")
+        buffer, opened, stride = self._buffer, self.opened, min(stride, len(data))
+        plaintexts = trains.open_pieces(data, stride)
+        for at, plaintext in enumerate(plaintexts, counter):
+            if not window.is_fresh(at):
+                opened.errors.append(ProtocolError("replayed or too old datagram"))
+                continue
+            position, size = self._position, len(plaintext)
+            buffer[position : position + size] = plaintext
+            self._note(at, 1, stride)
+            try:
+                self._sort(plaintext[-1], position, size - 1, at)
+            except PeerError as error:
+                opened.errors.append(error)
+        return len(plaintexts)
+
+    def _open_whole(self, data: memoryview, stride: int, number: int) -> bool:
+        """Whether DATA was a train from the first piece to the end, nothing else, and has been opened."""
+        session, counter, count = self._session, counter_of(number), (len(data) - 1) // stride
+        size = stride - HEADER_SIZE - TAG_SIZE - tail_size_of(number)
+        end = data[count * stride :]
+        if not count or size <= 0 or len(end) < SEAL_OVERHEAD + TAG_SIZE:
+            return False
+        if _unpack_header(end) != (session.local_index, counter + count) or session.trains is None:
+            return False
+        self._end_run()
+        try:
+            said = session.peek(end)
+            if said[-1] != KIND_TRAIN:
+                return False
+            run = TcpRun.of_train(said[TAG_SIZE:], size, counter, count)
+            start = self._position
+            payload = self._buffer[start : start + run.size]
+            session.trains.open_whole(data[: count * stride], stride, said[:TAG_SIZE], payload)
+        except PeerError:
+            return False
+        self._note(counter, count + 1, len(data))
+        self._run, self._run_start = run, start
+        self._end_run()
+        return True
 
     def _mark(self) -> None:
         """Counters that were opened have been received."""
@@ -147,6 +213,8 @@ class Opener:
             offload = begun_checksum(body) if kind == KIND_PARTIAL else None
             self.opened.packets.append(Packet(body, offload))
             self._position = position + size + HEADROOM
+        elif kind == KIND_TRAIN:
+            pass  # of a train that was not whole
         elif kind == KIND_CONTROL:
             self.opened.messages.append(bytes(body))
         elif kind == KIND_PROBE:

@@ -103,7 +103,7 @@ def _send(
     if peer.trial.under_way:
         for number, packet in enumerate(packets):
             # Each for itself: one may go where the next must not.
-            path = peer.path(sealed_size(packet))
+            path = peer.path(sealed_size(packet, session))
             if path is None:
                 rest = packets[number:]
                 break

@@ -82,7 +82,7 @@ def restart_flows(peer: Peer, now: Instant, opens: frozenset[int] | None = None)
     outputs: list[Output] = []
     peer.flows.expire(now)
     for packet in peer.flows.stalled(peer.stash.oldest or now, opens):
-        path = peer.path(sealed_size(packet))
+        path = peer.path(sealed_size(packet, session))
         if path is None or path == peer.trial.fallback:
             break
         outputs += peer.transmit_packets(session, [packet], path, now)

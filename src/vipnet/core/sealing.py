@@ -23,6 +23,7 @@ from vipnet.wire.inner import PROTOCOL_UDP, is_fragment
 from vipnet.wire.offload import CHECKSUM_FIELD, Packet, complete_checksum
 
 _GROWTH: Final = HEADER_SIZE + TAG_SIZE
+_TRAIN_MIN: Final = 6  # segments: the end costs a datagram
 
 
 class Block(Struct, frozen=True, gc=False):
@@ -67,12 +68,13 @@ def seal(session: Session, packets: Sequence[Packet]) -> list[Block]:
     return blocks
 
 
-def sealed_size(packet: Packet) -> int:
-    """Bytes of the datagrams that PACKET becomes."""
+def sealed_size(packet: Packet, session: Session) -> int:
+    """Bytes of the datagrams that PACKET becomes under SESSION."""
     how = None if packet.offload is None else tcp.plan_cut(packet.data, packet.offload)
     if how is None:
         return len(packet.data) + SEAL_OVERHEAD
-    return (how.count - 1) * (how.plain_size + _GROWTH) + how.last_plain_size + _GROWTH
+    end = how.end_size + _GROWTH if _in_train(session, packet.data, how) else 0
+    return (how.count - 1) * (how.plain_size + _GROWTH) + how.last_plain_size + _GROWTH + end
 
 
 def _seal_listed(session: Session, plaintexts: list[memoryview], blocks: list[Block]) -> None:
@@ -86,24 +88,49 @@ def _seal_listed(session: Session, plaintexts: list[memoryview], blocks: list[Bl
 
 
 def _seal_super(session: Session, room: memoryview, how: tcp.TcpCut, blocks: list[Block]) -> None:
-    """Sealed from the end on: each trailer is written over what has been sealed already."""
+    """As many segments as go in a train, and the rest one by one."""
+    first = _in_train(session, room, how)
+    if first:
+        counter = session.take(first + 1)
+        headers, size = room[: how.headers_size], how.segment_size
+        trailers = tcp.train_trailers(headers, how, counter, first)
+        payload = room[how.headers_size : how.headers_size + first * size]
+        train = session.seal_train(counter, payload, size, trailers, tcp.train_end(*trailers))
+        blocks.append(Block(counter, train, how.plain_size + _GROWTH, repeated=True))
+    if first < how.count:
+        _seal_rest(session, room, how, first, blocks)
+
+
+def _in_train(session: Session, headers: bytes | memoryview, how: tcp.TcpCut) -> int:
+    """How many segments, from the first on, may go in a train: whole ones, as many as one send takes."""
+    if session.trains is None or how.count < _TRAIN_MIN or not tcp.may_be_train(headers):
+        return 0
+    if how.end_size >= how.plain_size:
+        return 0  # what is sent together ends with the first that is shorter
+    most = min(SEGMENTS_MAX - 1, (BLOCK_MAX - how.end_size - _GROWTH) // (how.plain_size + _GROWTH))
+    whole = how.count - (how.last_size < how.segment_size)
+    return min(whole, most) if min(whole, most) >= _TRAIN_MIN else 0
+
+
+def _seal_rest(session: Session, room: memoryview, how: tcp.TcpCut, first: int, blocks: list[Block]) -> None:
+    """From segment FIRST on, sealed from the end: each trailer is written over what is sealed already."""
     stride = how.plain_size + _GROWTH
     most = min(SEGMENTS_MAX, BLOCK_MAX // stride)
-    counter = session.take(how.count)
-    stretches = tcp.stretches(room[: how.headers_size], how, counter)
+    counter = session.take(how.count - first) - first  # of segment 0, if it were one of these
+    stretches = tcp.stretches(room[: how.headers_size], how, counter, first)
     place, end, size = len(blocks), how.count, how.last_plain_size + _GROWTH
-    while end:
+    while end > first:
         # What is full stands in front.
-        begin = (end - 1) // most * most
+        begin = first + (end - 1 - first) // most * most
         payload = bytearray((end - 1 - begin) * stride + size)
         with memoryview(payload) as out:
             for stretch in reversed(stretches):
-                first, after = max(stretch.first, begin), min(stretch.first + stretch.count, end)
-                if first < after:
-                    there = out[(first - begin) * stride :][: (after - first) * stride]
-                    at = how.headers_size + first * how.segment_size
+                start, after = max(stretch.first, begin), min(stretch.first + stretch.count, end)
+                if start < after:
+                    there = out[(start - begin) * stride :][: (after - start) * stride]
+                    at = how.headers_size + start * how.segment_size
                     run = Run(room, at, stretch.size, stretch.trailer)
-                    session.seal_run(counter + first, run, there, min(stride, len(there)))
+                    session.seal_run(counter + start, run, there, min(stride, len(there)))
         blocks.insert(place, Block(counter + begin, payload, stride, repeated=True))
         end, size = begin, stride
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from vipnet.crypto.replay import ReplayWindow
 from vipnet.crypto.run import Run
+from vipnet.crypto.train import TrainOpening, TrainSealing
 from vipnet.crypto.transport import Cipher, OpeningKey, SealingKey
 from vipnet.errors import ProtocolError
 from vipnet.policy import OLD_KEY_S, REJECT_AFTER_COUNT, REJECT_AFTER_S, REKEY_AFTER_COUNT, REKEY_AFTER_S
@@ -39,6 +40,7 @@ class Session:
 
     local_index   in datagrams to us; remote_index in datagrams to the peer
     own_key       our static key that it was made with; peer_key is the peer's
+    trains        how bulk TCP is opened when both ends know trains; None: they do not
     begun_by_us   we were the initiator
     confirmed     the peer proved that it has the keys: only then may we send
     sent          datagrams sealed so far: the next counter
@@ -69,6 +71,9 @@ class Session:
         self.cipher = cipher
         self._sealing = SealingKey(sealing, cipher)
         self._opening = OpeningKey(opening, cipher)
+        with_trains = cipher is Cipher.AES_256_GCM_TRAINS
+        self._train_sealing = TrainSealing(sealing) if with_trains else None
+        self.trains = TrainOpening(opening) if with_trains else None
         self.window = ReplayWindow()
 
     def take_keys(self) -> tuple[bytes, bytes]:
@@ -130,6 +135,13 @@ class Session:
     def seal_run(self, counter: int, run: Run, out: memoryview, stride: int) -> None:
         """SealingKey.seal_run() from COUNTER on, which take() gave."""
         self._sealing.seal_run(self.remote_index, counter, run, out, stride)
+
+    def seal_train(
+        self, counter: int, payload: memoryview, size: int, tails: tuple[bytes, bytes], end: bytes
+    ) -> bytes:
+        """TrainSealing.seal() from COUNTER on, which take() gave; only where there are `trains`."""
+        assert self._train_sealing is not None  # noqa: S101 - it came with `trains`
+        return self._train_sealing.seal(self.remote_index, counter, payload, size, tails, end)
 
     def open_run(self, data: memoryview, stride: int, counter: int, run: Run, at_most: int) -> int:
         """OpeningKey.open_run() from COUNTER on; the replay window is the caller's."""

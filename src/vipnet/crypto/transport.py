@@ -22,15 +22,20 @@ from vipnet.wire.datagram import HEADER_SIZE, SEAL_OVERHEAD, TAG_SIZE
 
 
 class Cipher(IntEnum):
-    """Transport ciphers, by their number in handshake payloads. Keys are 32 bytes."""
+    """Transport ciphers, by their number in handshake payloads. Keys are 32 bytes.
+
+    AES_256_GCM_TRAINS is AES-256-GCM between hosts that know trains (`crypto.train`).
+    """
 
     AES_256_GCM = 1
     CHACHA20_POLY1305 = 2
+    AES_256_GCM_TRAINS = 3
 
 
 _LABEL: Final = {
     Cipher.AES_256_GCM: b"vipnet AES-256-GCM",
     Cipher.CHACHA20_POLY1305: b"vipnet ChaCha20-Poly1305",
+    Cipher.AES_256_GCM_TRAINS: b"vipnet AES-256-GCM trains",
 }
 _pack_header = struct.Struct("!IQ").pack
 
@@ -42,7 +47,7 @@ def preferred_ciphers(has_aes: bool) -> tuple[int, ...]:
     it is slow, and its tables tell the key to whoever shares the cache.
     """
     if has_aes:
-        return (Cipher.AES_256_GCM, Cipher.CHACHA20_POLY1305)
+        return (Cipher.AES_256_GCM_TRAINS, Cipher.AES_256_GCM, Cipher.CHACHA20_POLY1305)
     return (Cipher.CHACHA20_POLY1305,)
 
 
@@ -175,4 +180,4 @@ class OpeningKey:
 
 
 def _aead(key: bytes, cipher: Cipher) -> AESGCM | ChaCha20Poly1305:
-    return AESGCM(key) if cipher is Cipher.AES_256_GCM else ChaCha20Poly1305(key)
+    return ChaCha20Poly1305(key) if cipher is Cipher.CHACHA20_POLY1305 else AESGCM(key)

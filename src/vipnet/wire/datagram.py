@@ -3,9 +3,13 @@
     receiver index u32 | counter u64 | ciphertext | tag 16
     plaintext = body | kind u8
 
+    receiver index u32 | tail size u8 | position u8 | counter u48 | piece | sealed tail | tag 16
+
 The first four bytes decide: 0 is a handshake (`wire.handshake`), all else the
 index that the receiver chose for the session. The kind stands last so that the
 bodies of one super-packet can be opened one behind the other into one buffer.
+The second picture is a piece of a train (`crypto.train`): nobody counts so far that
+the first could be taken for it.
 """
 
 from __future__ import annotations
@@ -35,6 +39,33 @@ KIND_IPV4: Final = 1  # an IPv4 packet as it is
 KIND_TCP: Final = 2  # TCP payload | inner IPv4 and TCP header | header length u8
 KIND_PARTIAL: Final = 3  # an IPv4 packet whose transport checksum is still to be completed
 KIND_PROBE: Final = 4  # CHALLENGE_SIZE bytes that a PathResponse repeats, and zeros: does this size arrive?
+KIND_TRAIN: Final = 5  # the end of a train: tag of the whole 16 | flags of the last segment u8 | trailer
+
+_TAIL_SIZE_AT: Final = 56  # bits of a piece's number
+_POSITION_AT: Final = 48
+POSITIONS_MAX: Final = 1 << 8  # pieces of one train
+COUNTERS_MAX: Final = 1 << _POSITION_AT  # of a session with trains
+NEXT_PIECE: Final = (1 << _POSITION_AT) + 1  # to the next one's number: one position and one counter on
+FIRST_NUMBER: Final = 1 << _TAIL_SIZE_AT  # numbers from here on are those of pieces
+
+
+def piece_number(tail_size: int, position: int, counter: int) -> int:
+    """What stands in the header of a piece of a train, in the place of the counter alone."""
+    return tail_size << _TAIL_SIZE_AT | position << _POSITION_AT | counter
+
+
+def tail_size_of(number: int) -> int:
+    """Bytes of plaintext that are sealed beside the piece."""
+    return number >> _TAIL_SIZE_AT
+
+
+def position_of(number: int) -> int:
+    """How many pieces of the train come before it."""
+    return number >> _POSITION_AT & POSITIONS_MAX - 1
+
+
+def counter_of(number: int) -> int:
+    return number & COUNTERS_MAX - 1
 
 
 class DataHeader(Struct, frozen=True, gc=False):

@@ -27,6 +27,7 @@ _TRANSPORT_MIN: Final = {PROTOCOL_TCP: 20, PROTOCOL_UDP: 8}  # bytes
 
 _HEADERS_MIN: Final = 40  # bytes, IPv4 and TCP
 _LINK_ROOM: Final = 400  # bytes
+_END_ROOM: Final = 129  # bytes: the end of a train, its TCP header as long as it can be
 
 _WORD = struct.Struct("!H")
 
@@ -76,7 +77,7 @@ def super_packet_max(mtu: int) -> int:
     Without it the largest would be one full send and one small rest. The kernel takes room for
     link headers off (tcp_tso_autosize: 320 bytes and one), and rounds down to whole segments.
     """
-    segments = min(SEGMENTS_MAX, BLOCK_MAX // (mtu + TCP_OVERHEAD))
+    segments = min(SEGMENTS_MAX - 1, (BLOCK_MAX - _END_ROOM) // (mtu + TCP_OVERHEAD))
     return min(PACKET_MAX, max(segments * (mtu - _HEADERS_MIN), 0) + _LINK_ROOM)
 
 

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Self
 
 from msgspec import Struct
 
 from vipnet.errors import WireError
 from vipnet.wire.checksum import sum16
-from vipnet.wire.datagram import KIND_TCP
+from vipnet.wire.datagram import KIND_TCP, KIND_TRAIN, TAG_SIZE
 from vipnet.wire.inner import IPV4_HEADER_MIN, PROTOCOL_TCP, is_fragment
 from vipnet.wire.offload import CHECKSUM_FIELD, PACKET_MAX, Offload, Packet, complete_checksum
 
@@ -63,6 +63,11 @@ class TcpCut(Struct, frozen=True, gc=False):
     @property
     def last_plain_size(self) -> int:
         return self.last_size + self.headers_size + _TAIL
+
+    @property
+    def end_size(self) -> int:
+        """Bytes of plaintext of the end of a train."""
+        return TAG_SIZE + 1 + self.headers_size + _TAIL
 
 
 def plan_cut(packet: bytes | memoryview, offload: Offload) -> TcpCut | None:
@@ -112,8 +117,8 @@ class Stretch(Struct, frozen=True, gc=False):
     trailer: bytes
 
 
-def stretches(headers: bytes | memoryview, how: TcpCut, counter: int) -> list[Stretch]:
-    """The segments that HOW cuts, first to last, as they are sealed under COUNTER and those behind it.
+def stretches(headers: bytes | memoryview, how: TcpCut, counter: int, begin: int = 0) -> list[Stretch]:
+    """The segments that HOW cuts, from number BEGIN to the last; number 0 is or would be under COUNTER.
 
     PSH and FIN go with the last segment only, CWR with the first (RFC 3168 section 6.1.2).
     """
@@ -128,10 +133,11 @@ def stretches(headers: bytes | memoryview, how: TcpCut, counter: int) -> list[St
     if not last:
         return [stretch(0, 1, how.last_size, flags)]
     cut: list[Stretch] = []
-    if flags & _CWR:
+    if flags & _CWR and not begin:
         cut.append(stretch(0, 1, size, flags & ~(_FIN | _PSH)))
-    if last > len(cut):
-        cut.append(stretch(len(cut), last - len(cut), size, flags & ~(_FIN | _PSH | _CWR)))
+        begin = 1
+    if last > begin:
+        cut.append(stretch(begin, last - begin, size, flags & ~(_FIN | _PSH | _CWR)))
     cut.append(stretch(last, 1, how.last_size, flags & ~_CWR))
     return cut
 
@@ -146,6 +152,28 @@ def one_segment(packet: Packet, how: TcpCut, counter: int) -> memoryview:
     trailer[sum_at : sum_at + 2] = _NO_SUM
     _pack_tail_into(trailer, headers_size, counter & 0xFFFF, headers_size, KIND_TCP)
     return room[headers_size : size + headers_size + _TAIL]
+
+
+def may_be_train(headers: bytes | memoryview) -> bool:
+    """Whether none of the segments under HEADERS but the last has flags of its own."""
+    return not headers[(headers[0] & 0x0F) * 4 + _FLAGS_AT] & ~(_FIN | _PSH | _ACK | _ECE)
+
+
+def train_trailers(headers: bytes | memoryview, how: TcpCut, counter: int, count: int) -> tuple[bytes, bytes]:
+    """What stands behind each of the first COUNT segments, the first under COUNTER, and behind the last."""
+    of_all, size, last = _Headers(headers), how.segment_size, count - 1
+    flags = of_all.flags & ~(_FIN | _PSH)
+    trailer = of_all.trailer(size, flags, of_all.id, of_all.sequence, counter)
+    if count < how.count or flags == of_all.flags:
+        return trailer, trailer
+    identification, sequence = of_all.id + last, of_all.sequence + last * size
+    return trailer, of_all.trailer(size, of_all.flags, identification, sequence, counter + last)
+
+
+def train_end(trailer: bytes, last_trailer: bytes) -> bytes:
+    """What the end of a train says, behind the tag: flags of the last segment, headers, its own kind."""
+    flags = last_trailer[(trailer[0] & 0x0F) * 4 + _FLAGS_AT]
+    return bytes((flags,)) + trailer[:-1] + bytes((KIND_TRAIN,))
 
 
 class _Headers:
@@ -261,6 +289,23 @@ class TcpRun:
         self.count += count
         self.size += count * self.segment_size
         self._next_counter += count
+
+    @classmethod
+    def of_train(cls, end: bytes, payload_size: int, counter: int, count: int) -> Self:
+        """COUNT segments of PAYLOAD_SIZE bytes, the first under COUNTER, as END says behind the tag.
+
+        Raise WireError when it does not say it as train_end() does.
+        """
+        if len(end) < 1 + HEADERS_MIN + _TAIL or len(end) != 1 + trailer_size(end[-2]):
+            raise WireError(f"end of a train: {len(end)} bytes")
+        run = cls(end[1:-1] + bytes((KIND_TCP,)), payload_size, counter)
+        flags = end[0]
+        if count - 1 > run.room or flags & ~(_FIN | _PSH) != run._headers.flags:
+            raise WireError(f"end of a train: {count} segments of {payload_size} bytes, flags {flags:#x}")
+        run.extend(count - 1)
+        run._last_flags = flags
+        run.closed = bool(flags & (_FIN | _PSH))
+        return run
 
     def finish(self, buffer: memoryview, start: int) -> Packet:
         """Write the headers in front of the payloads, which begin at START; at least HEADERS_MAX are free."""
