@@ -30,7 +30,7 @@ from vipnet.wire.datagram import (
 )
 from vipnet.wire.offload import Packet, super_packet_max
 
-PIECES, SIZE = 10, 100
+PIECES, SIZE = 20, 100
 PAYLOAD = Random(6).randbytes(PIECES * SIZE)
 
 
@@ -75,7 +75,7 @@ def test_the_largest_super_packet_of_tun0_is_one_send() -> None:
         packet = tcp(bytes(count * segment), options=bytes(12))
         (block,) = seal(pair()[0], [in_room(packet, offload_of(packet, segment))])
         assert len(block.payload) <= BLOCK_MAX
-        assert len(datagrams(block)) == count + (count >= 6) <= SEGMENTS_MAX
+        assert len(datagrams(block)) == count + (count >= 16) <= SEGMENTS_MAX
 
 
 @pytest.mark.parametrize("flags", [ACK, ACK | PSH, ACK | FIN, ACK | FIN | PSH, ACK | 0x40])
@@ -93,8 +93,9 @@ def test_flags_of_the_last_segment_stay_its_own(flags: int, rest: int) -> None:
 def test_what_is_special_goes_segment_by_segment() -> None:
     for packet, size in [
         (tcp(PAYLOAD, flags=ACK | CWR), SIZE),
-        (tcp(PAYLOAD[: 5 * SIZE]), SIZE),
-        (tcp(bytes(20_000)), 16_000),
+        (tcp(PAYLOAD[: 15 * SIZE]), SIZE),
+        (tcp(bytes(60_000)), 8_000),
+        (tcp(bytes(17 * 20)), 17),
     ]:
         sender, receiver = pair()
         for block in seal(sender, [in_room(packet, offload_of(packet, size))]):
@@ -211,13 +212,13 @@ def test_whole_and_pieces_agree_wherever_a_piece_begins_in_a_cipher_block() -> N
     sender, receiver = pair()
     assert receiver.trains is not None
     for size in range(90, 122):
-        block = train(sender, PAYLOAD[: 7 * size], size)
+        block = train(sender, (PAYLOAD * 2)[: 17 * size], size)
         sent, stride = datagrams(block), block.segment_size
-        for at in range(7):
-            (plaintext,) = receiver.trains.open_pieces(memoryview(sent[at]), stride)
-            assert plaintext[:size] == PAYLOAD[at * size : (at + 1) * size]
+        for at in range(17):
+            piece, _ = receiver.trains.open_pieces(memoryview(sent[at]), stride)
+            assert piece == (PAYLOAD * 2)[at * size : (at + 1) * size]
         (packet,) = opened(receiver, block.payload, stride).packets
-        assert packet.data[40:] == PAYLOAD[: 7 * size]
+        assert packet.data[40:] == (PAYLOAD * 2)[: 17 * size]
 
 
 def test_what_does_not_verify_leaves_nothing() -> None:

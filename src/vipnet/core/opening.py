@@ -137,20 +137,47 @@ class Opener:
             return count + 1
         if not window.is_fresh(counter):
             raise ProtocolError("replayed or too old datagram")
-        buffer, opened, stride = self._buffer, self.opened, min(stride, len(data))
-        plaintexts = trains.open_pieces(data, stride)
-        for at, plaintext in enumerate(plaintexts, counter):
-            if not window.is_fresh(at):
-                opened.errors.append(ProtocolError("replayed or too old datagram"))
-                continue
-            position, size = self._position, len(plaintext)
-            buffer[position : position + size] = plaintext
-            self._note(at, 1, stride)
+        stride = min(stride, len(data))
+        payload, tails = trains.open_pieces(data, stride)
+        size, done = len(payload) // len(tails), 0
+        while done < len(tails):
+            piece = payload[done * size : (done + 1) * size]
             try:
-                self._sort(plaintext[-1], position, size - 1, at)
+                self._take_piece(piece, tails[done], counter + done, stride)
             except PeerError as error:
-                opened.errors.append(error)
-        return len(plaintexts)
+                self.opened.errors.append(error)
+            done += 1
+            alike = self._alike(tails, done, size, counter + done)
+            if alike:
+                self._extend(payload[done * size : (done + alike) * size], alike, counter + done, stride)
+                done += alike
+        return len(tails)
+
+    def _take_piece(self, piece: bytes, tail: bytes, counter: int, stride: int) -> None:
+        """One that was opened by itself. Raise PeerError."""
+        if not self._session.window.is_fresh(counter):
+            raise ProtocolError("replayed or too old datagram")
+        position, size = self._position, len(piece) + len(tail)
+        self._buffer[position : position + size] = piece + tail
+        self._note(counter, 1, stride)
+        self._sort(tail[-1], position, size - 1, counter)
+
+    def _alike(self, tails: list[bytes], begin: int, size: int, counter: int) -> int:
+        """How many pieces of SIZE bytes, from number BEGIN under COUNTER on, only make the run longer."""
+        run = self._run
+        if run is None or run.segment_size != size or counter != self._after:
+            return 0
+        if counter <= self._session.window.highest:
+            return 0
+        end = min(begin + run.room, len(tails))
+        return next((at for at in range(begin, end) if tails[at] != run.trailer), end) - begin
+
+    def _extend(self, payload: bytes, count: int, counter: int, stride: int) -> None:
+        self._buffer[self._position : self._position + len(payload)] = payload
+        self._position += len(payload)
+        if self._run is not None:
+            self._run.extend(count)
+        self._note(counter, count, count * stride)
 
     def _open_whole(self, data: memoryview, stride: int, number: int) -> bool:
         """Whether DATA was a train from the first piece to the end, nothing else, and has been opened."""

@@ -23,7 +23,7 @@ from vipnet.wire.inner import PROTOCOL_UDP, is_fragment
 from vipnet.wire.offload import CHECKSUM_FIELD, Packet, complete_checksum
 
 _GROWTH: Final = HEADER_SIZE + TAG_SIZE
-_TRAIN_MIN: Final = 6  # segments: the end costs a datagram
+_TRAIN_MIN: Final = 16  # segments: fewer come where TCP is slow, and mostly arrive one by one
 
 
 class Block(Struct, frozen=True, gc=False):

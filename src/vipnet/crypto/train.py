@@ -115,8 +115,8 @@ class TrainOpening:
             out[:] = bytes(len(out))  # the library leaves what nobody has sealed
             raise CryptoError("train does not verify") from None
 
-    def open_pieces(self, data: memoryview, stride: int) -> list[bytes]:
-        """The plaintexts of as many datagrams of STRIDE bytes as follow one another: payload, then tail.
+    def open_pieces(self, data: memoryview, stride: int) -> tuple[bytes, list[bytes]]:
+        """The payload of as many datagrams of STRIDE bytes as follow one another, and the tail of each.
 
         Raise CryptoError when not even the first verifies.
         """
@@ -138,8 +138,7 @@ class TrainOpening:
         except InvalidTag:
             if not pieces:
                 raise CryptoError("piece of a train does not verify") from None
-        payload = self._decrypt_from(index, first, size, b"".join(pieces))
-        return [payload[at * size : (at + 1) * size] + tail for at, tail in enumerate(tails)]
+        return self._decrypt_from(index, first, size, b"".join(pieces)), tails
 
     def _decrypt_from(self, index: int, number: int, size: int, data: bytes) -> bytes:
         """DATA, whose first piece is that of NUMBER: its seal must have been verified."""
