@@ -153,7 +153,7 @@ local function next_counter(raw, start)
             break
         end
     end
-    return raw:sub(start + 1, start + 4) .. string.char(unpack and unpack(bytes) or table.unpack(bytes))
+    return raw:sub(start + 1, start + 4) .. string.char((unpack or table.unpack)(bytes))
 end
 
 -- Where each of the datagrams begins that the kernel has still to cut (UDP_SEGMENT): zero-based.
