@@ -7,7 +7,14 @@
 local PORT = 5847
 local SEAL_OVERHEAD = 29 -- header 12, kind 1, tag 16
 
-local KINDS = { [0] = "control", [1] = "IPv4", [2] = "TCP", [3] = "IPv4, partial checksum", [4] = "probe" }
+local KINDS = {
+    [0] = "control",
+    [1] = "IPv4",
+    [2] = "TCP",
+    [3] = "IPv4, partial checksum",
+    [4] = "probe",
+    [5] = "end of a train",
+}
 local TYPES = {
     [1] = "IK init",
     [2] = "IK response",
@@ -41,7 +48,10 @@ local opened = Proto("vipnet_opened", "vipnet, opened")
 
 local f = {
     index = ProtoField.uint32("vipnet.index", "Receiver index", base.HEX),
+    tail_size = ProtoField.uint8("vipnet.tail_size", "Tail size"),
+    position = ProtoField.uint8("vipnet.position", "Position in its train"),
     counter = ProtoField.uint64("vipnet.counter", "Counter"),
+    piece = ProtoField.bytes("vipnet.piece", "Piece"),
     ciphertext = ProtoField.bytes("vipnet.ciphertext", "Ciphertext"),
     tag = ProtoField.bytes("vipnet.tag", "Tag"),
     again = ProtoField.framenum("vipnet.again", "The same bytes as in frame", base.NONE, frametype.RETRANS_PREV),
@@ -62,6 +72,9 @@ local f = {
     sealed_for = ProtoField.string("vipnet.sealed_for", "Sealed for"),
     message = ProtoField.string("vipnet.message", "Control message"),
     challenge = ProtoField.bytes("vipnet.challenge", "Challenge"),
+    whole_tag = ProtoField.bytes("vipnet.whole_tag", "Tag of the whole"),
+    last_flags = ProtoField.uint8("vipnet.last_flags", "TCP flags of the last segment", base.HEX),
+    trailer = ProtoField.bytes("vipnet.trailer", "IPv4 and TCP header, counter, length"),
 }
 vipnet.fields = {}
 for _, field in pairs(f) do
@@ -144,16 +157,38 @@ end
 
 -- --- sealed datagrams
 
-local function next_counter(raw, start)
-    -- The same index and the counter plus 1: 8 bytes, big-endian.
-    local bytes = { raw:byte(start + 5, start + 12) }
-    for place = 8, 1, -1 do
+-- The counter, and the tail's size: of a piece of a train it is not 0, and the counter has 6 bytes.
+local function counter_of(tvb)
+    local tail_size = tvb(4, 1):uint()
+    return tail_size > 0 and tvb(6, 6) or tvb(4, 8), tail_size
+end
+
+local function add_header(tree, tvb)
+    add_index(tree, tvb(0, 4))
+    local counter, tail_size = counter_of(tvb)
+    if tail_size > 0 then
+        tree:add(f.tail_size, tvb(4, 1))
+        tree:add(f.position, tvb(5, 1))
+    end
+    tree:add(f.counter, counter)
+end
+
+-- Where the next datagram begins, one-based: it has the same index and the counter plus 1, and is
+-- a piece of a train or not.
+local function find_next(raw, start)
+    local bytes = { raw:byte(start + 7, start + 12) }
+    for place = 6, 1, -1 do
         bytes[place] = (bytes[place] + 1) % 256
         if bytes[place] ~= 0 then
             break
         end
     end
-    return raw:sub(start + 1, start + 4) .. string.char((unpack or table.unpack)(bytes))
+    local index, counter = raw:sub(start + 1, start + 4), string.char((unpack or table.unpack)(bytes))
+    local found = start + SEAL_OVERHEAD
+    repeat
+        found = raw:find(index, found + 1, true)
+    until not found or raw:sub(found + 6, found + 11) == counter
+    return found
 end
 
 -- Where each of the datagrams begins that the kernel has still to cut (UDP_SEGMENT): zero-based.
@@ -161,13 +196,28 @@ local function starts_of(raw)
     local starts, start = {}, 0
     while #raw - start >= SEAL_OVERHEAD do
         table.insert(starts, start)
-        local found = raw:find(next_counter(raw, start), start + SEAL_OVERHEAD + 1, true)
+        local found = find_next(raw, start)
         if not found then
             break
         end
         start = found - 1
     end
     return starts
+end
+
+local function add_sealed(tree, tvb)
+    local _, tail_size = counter_of(tvb)
+    local tag_at = tvb:len() - 16
+    local tail_at = tail_size > 0 and tag_at - tail_size or 12
+    if tail_at < 12 then
+        tree:add_proto_expert_info(malformed)
+        return
+    end
+    if tail_at > 12 then
+        tree:add(f.piece, tvb(12, tail_at - 12))
+    end
+    tree:add(f.ciphertext, tvb(tail_at, tag_at - tail_at))
+    tree:add(f.tag, tvb(tag_at, 16))
 end
 
 local function dissect_sealed(tvb, pinfo, tree)
@@ -183,17 +233,16 @@ local function dissect_sealed(tvb, pinfo, tree)
         if #starts > 1 then
             branch = tree:add(vipnet, tvb(start, size), "Datagram " .. number .. ", " .. size .. " bytes")
         end
-        add_index(branch, tvb(start, 4))
-        branch:add(f.counter, tvb(start + 4, 8))
+        local datagram = tvb(start, size):tvb()
+        add_header(branch, datagram)
         local name = raw:sub(start + 1, start + 12)
         first_seen[name] = first_seen[name] or pinfo.number
         if first_seen[name] ~= pinfo.number then
             branch:add(f.again, first_seen[name]):set_generated()
         end
-        branch:add(f.ciphertext, tvb(start + 12, size - 28))
-        branch:add(f.tag, tvb(start + size - 16, 16))
+        add_sealed(branch, datagram)
     end
-    local counter = tostring(tvb(4, 8):uint64())
+    local counter = tostring(counter_of(tvb):uint64())
     local many = ""
     if #starts > 1 then
         tree:add(f.count, #starts):set_generated()
@@ -250,8 +299,7 @@ end
 function opened.dissector(tvb, pinfo, root)
     local tree = root:add(vipnet, tvb(), "vipnet, opened")
     pinfo.cols.protocol = "vipnet"
-    add_index(tree, tvb(0, 4))
-    tree:add(f.counter, tvb(4, 8))
+    add_header(tree, tvb)
     tree:add(f.kind, tvb(12, 1))
     local kind, at, by, to = tvb(12, 1):uint(), 13, nil, nil
     at, by = add_name(tree, f.sealed_by, tvb, at)
@@ -272,6 +320,10 @@ function opened.dissector(tvb, pinfo, root)
         ip:call(body:tvb(), pinfo, root)
     elseif kind == 4 then
         tree:add(f.challenge, body(0, math.min(8, body:len())))
+    elseif kind == 5 then
+        tree:add(f.whole_tag, body(0, 16))
+        tree:add(f.last_flags, body(16, 1))
+        tree:add(f.trailer, body(17))
     end
     return tvb:len()
 end

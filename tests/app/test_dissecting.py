@@ -1,4 +1,4 @@
-"""A capture that is opened: every kind, every link, what is not cut yet, and what does not open."""
+"""A capture that is opened: every kind, every link, trains, what is not cut yet, and what does not open."""
 
 from __future__ import annotations
 
@@ -14,23 +14,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pcapng import FileScanner, blocks
 from tests.vectors.documented import documented
+from tests.wire.test_tcp import ACK, PSH, cut_up, tcp
 
 from vipnet.app.dissecting import DISSECTOR, LINKTYPE_UPPER_PDU, Tally, dissect, split, udp
 from vipnet.app.keylog import KeyLine, Keys
+from vipnet.crypto.train import TrainSealing
 from vipnet.crypto.transport import Cipher, SealingKey
 from vipnet.errors import ConfigError
 from vipnet.types import Locator
 from vipnet.wire import control
 from vipnet.wire.control import Hint, Report
+from vipnet.wire.datagram import COUNTERS_MAX, TAG_SIZE
 
 KEY = bytes(range(32))
 LINE = KeyLine(42, Cipher.AES_256_GCM, KEY, "a.vipip.net", "b.vipip.net")
 SEALING = SealingKey(KEY, Cipher.AES_256_GCM)
+WITH_TRAINS = KeyLine(42, Cipher.AES_256_GCM_TRAINS, KEY, "a.vipip.net", "b.vipip.net")
 PORT = 5847
 
 
 def seal(plaintext: bytes, counter: int = 7, index: int = 42) -> bytes:
     return SEALING.seal(index, counter, plaintext)
+
+
+def train(pieces: int, size: int, tail: bytes, end: bytes = b"end\5", counter: int = 7) -> list[bytes]:
+    """The datagrams of a train, END the last."""
+    together = TrainSealing(KEY).seal(42, counter, memoryview(bytes(pieces * size)), size, (tail, tail), end)
+    stride = 12 + size + len(tail) + TAG_SIZE
+    return [together[at * stride : (at + 1) * stride] for at in range(pieces)] + [together[pieces * stride :]]
 
 
 def ip(payload: bytes, *, version: int = 4) -> dpkt.ip.IP | dpkt.ip6.IP6:
@@ -78,9 +89,9 @@ def tags(data: bytes) -> tuple[dict[int, bytes], bytes]:
             return found, data
 
 
-def body_of(datagram: bytes) -> tuple[int, bytes]:
+def body_of(datagram: bytes, line: KeyLine = LINE) -> tuple[int, bytes]:
     """Kind and body of the record that DATAGRAM becomes, whose other fields are as expected."""
-    tally, ((link, at_s, data),) = opened(pcap(ethernet(datagram)))
+    tally, ((link, at_s, data),) = opened(pcap(ethernet(datagram)), line)
     assert (tally, link, float(at_s)) == (Tally(opened=1), LINKTYPE_UPPER_PDU, 1_700_000_000.25)
     found, record = tags(data)
     assert found == {
@@ -118,6 +129,36 @@ def test_tcp_is_a_whole_segment_again() -> None:
         assert (packet.data.sport, packet.data.dport, packet.data.data) == (1000, 2000, text.encode())
 
 
+def test_a_piece_of_a_train_is_a_whole_segment_again_and_the_end_says_what_it_does() -> None:
+    """D14: each datagram alone, as if all others were lost."""
+    datagrams = list(split(documented("D14")))
+    for number, text in enumerate([b"abcdefghijklmnopqr"] * 6):
+        kind, body = body_of(datagrams[number], WITH_TRAINS)
+        packet = dpkt.ip.IP(body)
+        assert kind == 2
+        assert (packet.len, packet.id, packet.data.seq) == (58, 7 + number, 1 + 18 * number)
+        assert (packet.data.data, packet.data.flags) == (text, ACK | PSH if number == 5 else ACK)
+    kind, body = body_of(datagrams[6], WITH_TRAINS)
+    (first, *_) = cut_up(tcp(b"abcdefghijklmnopqr" * 6, flags=ACK | PSH), 18, 7)
+    assert (kind, body[TAG_SIZE:]) == (5, bytes((ACK | PSH,)) + first[18:-1])
+    assert body_of(seal(b"not what an end is\5"), WITH_TRAINS) == (255, b"not what an end is\5")
+
+
+def test_a_train_that_is_not_cut_yet_becomes_as_many_records() -> None:
+    tally, packets = opened(pcap(ethernet(documented("D14"))), WITH_TRAINS)
+    kinds = [tags(data)[1][12] for _, _, data in packets]
+    assert (tally, kinds) == (Tally(opened=7), [2] * 6 + [5])
+
+
+def test_pieces_of_trains_that_are_forged_or_have_no_such_key_stay_sealed() -> None:
+    piece = next(split(documented("D14")))
+    assert opened(pcap(ethernet(piece)), LINE)[0] == Tally(refused=1)
+    for at in (4, 5, 11, 12, len(piece) - 1):
+        frame = ethernet(piece[:at] + bytes((piece[at] ^ 1,)) + piece[at + 1 :])
+        tally, ((link, _, data),) = opened(pcap(frame), WITH_TRAINS)
+        assert (tally, link, data) == (Tally(refused=1), 1, frame)
+
+
 def test_a_message_is_json_with_the_names_of_its_fields() -> None:
     hint = Hint(3, (Locator("10.201.2.20", PORT),), (Report(0x22222222, 2, 9, ((0, 2),)),))
     kind, body = body_of(seal(control.encode(hint) + b"\0"))
@@ -134,10 +175,13 @@ def test_a_message_is_json_with_the_names_of_its_fields() -> None:
     assert body_of(documented("D2")) == (0, b'{"Keepalive":{}}')
 
 
-@given(st.integers(0, 4), st.binary(max_size=200))
+@given(st.integers(0, 5), st.binary(max_size=200))
 def test_whatever_a_peer_has_sealed_becomes_a_record(kind: int, body: bytes) -> None:
     tally, packets = opened(pcap(ethernet(seal(body + bytes((kind,))))))
     assert (tally.opened, len(packets)) == (1, 1)
+    (piece, end) = train(1, 60, body + bytes((kind,)))
+    tally, packets = opened(pcap(ethernet(piece), ethernet(end)), WITH_TRAINS)
+    assert (tally.opened, len(packets)) == (2, 2)
 
 
 def test_what_is_not_cut_yet_becomes_as_many_records() -> None:
@@ -148,9 +192,26 @@ def test_what_is_not_cut_yet_becomes_as_many_records() -> None:
     assert tags(packets[-1][2])[1].endswith(b"short")
 
 
-@given(st.lists(st.binary(min_size=1, max_size=100), min_size=1, max_size=8), st.integers(0, 2**64 - 10))
+@given(
+    st.lists(st.binary(min_size=1, max_size=100), min_size=1, max_size=8), st.integers(0, COUNTERS_MAX - 10)
+)
 def test_splitting_is_the_inverse_of_joining(bodies: list[bytes], counter: int) -> None:
     datagrams = [seal(body, counter + number) for number, body in enumerate(bodies)]
+    assert list(split(b"".join(datagrams))) == datagrams
+
+
+@given(
+    pieces=st.integers(1, 62),
+    size=st.integers(1, 100),
+    tail=st.binary(min_size=1, max_size=255),
+    before=st.integers(0, 2),
+    counter=st.integers(0, COUNTERS_MAX - 70),
+)
+def test_trains_too_are_split_also_behind_other_datagrams(
+    pieces: int, size: int, tail: bytes, before: int, counter: int
+) -> None:
+    datagrams = [seal(b"any packet\1", counter + number) for number in range(before)]
+    datagrams += train(pieces, size, tail, counter=counter + before)
     assert list(split(b"".join(datagrams))) == datagrams
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from vipnet.app.engine import Engine
 from vipnet.app.keylog import KeyLine, KeyLog, Keys
 from vipnet.core.outputs import SessionKeys
+from vipnet.crypto.train import TrainSealing
 from vipnet.crypto.transport import Cipher, SealingKey
 from vipnet.errors import ConfigError, HostError
 from vipnet.types import Fqdn
@@ -146,3 +147,21 @@ def test_an_index_may_come_again_with_another_key() -> None:
         assert keys.open(7, datagram) == (line, b"text\1")
     assert keys.open(7, SealingKey(bytes(32), Cipher.AES_256_GCM).seal(7, 1, b"text\1")) is None
     assert (7 in keys, 8 in keys) == (True, False)
+
+
+def test_a_key_of_a_session_with_trains_opens_their_pieces_and_all_else() -> None:
+    line = KeyLine(7, Cipher.AES_256_GCM_TRAINS, OPENING, A, B)
+    before = KeyLine(7, Cipher.AES_256_GCM_TRAINS, SEALING, A, B)
+    keys = Keys(map(str, (before, line)))
+    ends = (b"tail\2", b"last\2")
+    sealed = TrainSealing(OPENING).seal(7, 1, memoryview(b"one-two-"), 4, ends, b"end\5")
+    stride = 12 + 4 + 5 + 16
+    pieces = [sealed[at : at + stride] for at in (0, stride)]
+    found = [keys.open(7, datagram) for datagram in (*pieces, sealed[2 * stride :])]
+    assert found[:2] == [(line, b"one-tail\2"), (line, b"two-last\2")]
+    assert found[2] is not None
+    assert found[2][1].endswith(b"end\5")
+    # Under the same key, but between hosts that know no trains, nobody seals a piece.
+    plain = Keys([str(KeyLine(7, Cipher.AES_256_GCM, OPENING, A, B))])
+    assert [plain.open(7, piece) for piece in pieces] == [None, None]
+    assert [keys.open(7, pieces[0][:size]) for size in range(stride)] == [None] * stride

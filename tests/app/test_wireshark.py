@@ -1,4 +1,4 @@
-"""The Lua dissector in tshark: the documented datagrams, what is no handshake, and opened captures."""
+"""The Lua dissector in tshark: documented datagrams, trains, what is no handshake, and opened captures."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from tests.app.test_dissecting import LINE, ethernet, pcap, seal
+from tests.app.test_dissecting import LINE, WITH_TRAINS, ethernet, pcap, seal
 from tests.support import need_program
 from tests.vectors.documented import documented
+from tests.wire.test_tcp import ACK, PSH, cut_up, tcp
 
-from vipnet.app.dissecting import dissect
-from vipnet.app.keylog import Keys
+from vipnet.app.dissecting import dissect, split
+from vipnet.app.keylog import KeyLine, Keys
 from vipnet.types import Locator
 from vipnet.wire import control
 from vipnet.wire.control import Hint
@@ -43,6 +44,14 @@ def fields(capture: Path, names: Sequence[str], *options: str) -> list[dict[str,
 def written(tmp_path: Path, *payloads: bytes) -> Path:
     path = tmp_path / "lan.pcap"
     path.write_bytes(pcap(*map(ethernet, payloads)).getvalue())
+    return path
+
+
+def dissected(tmp_path: Path, line: KeyLine, *payloads: bytes) -> Path:
+    target = io.BytesIO()
+    dissect(pcap(*map(ethernet, payloads)), target, Keys([str(line)]))
+    path = tmp_path / "opened.pcapng"
+    path.write_bytes(target.getvalue())
     return path
 
 
@@ -100,6 +109,40 @@ def test_datagrams_that_are_still_to_be_cut_and_the_same_once_more(tmp_path: Pat
     ]
 
 
+def test_trains_whole_and_in_pieces(tmp_path: Path) -> None:
+    together = documented("D14")
+    one = list(split(together))
+    before = seal(b"x\1", 6)
+    tail_too_long = one[1][:4] + b"\xff" + one[1][5:]
+    capture = written(tmp_path, together, one[2], one[6], before + one[0] + one[1], tail_too_long)
+    names = ["vipnet.count", "vipnet.counter", "vipnet.tail_size", "vipnet.position", "vipnet.again"]
+    assert fields(capture, names) == [
+        {
+            "vipnet.count": "7",
+            "vipnet.counter": "7,8,9,10,11,12,13",
+            "vipnet.tail_size": ",".join(["44"] * 6),
+            "vipnet.position": "0,1,2,3,4,5",
+        },
+        {"vipnet.counter": "9", "vipnet.tail_size": "44", "vipnet.position": "2", "vipnet.again": "1"},
+        {"vipnet.counter": "13", "vipnet.again": "1"},
+        {
+            "vipnet.count": "3",
+            "vipnet.counter": "6,7,8",
+            "vipnet.tail_size": "44,44",
+            "vipnet.position": "0,1",
+            "vipnet.again": "1,1",
+        },
+        {"vipnet.counter": "8", "vipnet.tail_size": "255", "vipnet.position": "1"},
+    ]
+    _, piece, end, _, malformed = fields(capture, ["vipnet.piece", "vipnet.ciphertext", "vipnet.tag"])
+    assert [len(value) // 2 for value in piece.values()] == [18, 44, 16]
+    assert bytes.fromhex("".join(piece.values())) == one[2][12:], "nothing is left out and nothing told twice"
+    assert bytes.fromhex("".join(end.values())) == one[6][12:]
+    assert malformed == {}
+    assert fields(capture, ["frame.number"], "-Y", "vipnet.malformed") == [{"frame.number": "5"}]
+    assert "counter 9\n" in tshark(capture, "-Y", "frame.number == 2")
+
+
 def test_what_is_not_of_the_form_is_said_to_be_so_and_nothing_breaks(tmp_path: Path) -> None:
     init = documented("D6")
     payloads = [
@@ -143,10 +186,7 @@ def test_what_was_opened_is_dissected_as_what_it_is(tmp_path: Path) -> None:
         seal(b"12345678" + bytes(30) + b"\4", 9),
         seal(b"x\1", 10, index=43),
     ]
-    target = io.BytesIO()
-    dissect(pcap(*map(ethernet, payloads)), target, Keys([str(LINE)]))
-    capture = tmp_path / "opened.pcapng"
-    capture.write_bytes(target.getvalue())
+    capture = dissected(tmp_path, LINE, *payloads)
     names = ["vipnet.kind", "vipnet.counter", "vipnet.sealed_by", "vipnet.sealed_for", "vipnet.message"]
     both = {"vipnet.sealed_by": "a.vipip.net", "vipnet.sealed_for": "b.vipip.net"}
     assert fields(capture, names) == [
@@ -171,3 +211,24 @@ def test_what_was_opened_is_dissected_as_what_it_is(tmp_path: Path) -> None:
     text = tshark(capture, "-V", "-Y", "vipnet.message")
     assert "Key: move_number" in text
     assert "String value: 10.201.2.20:5847" in text
+
+
+def test_an_opened_train_is_its_segments_and_its_end(tmp_path: Path) -> None:
+    capture = dissected(tmp_path, WITH_TRAINS, documented("D14"))
+    names = ["vipnet.kind", "vipnet.counter", "vipnet.position", "tcp.seq_raw", "tcp.payload"]
+    segments = [
+        {
+            "vipnet.kind": "2",
+            "vipnet.counter": str(7 + position),
+            "vipnet.position": str(position),
+            "tcp.seq_raw": str(1 + 18 * position),
+            "tcp.payload": b"abcdefghijklmnopqr".hex(),
+        }
+        for position in range(6)
+    ]
+    assert fields(capture, names) == [*segments, {"vipnet.kind": "5", "vipnet.counter": "13"}]
+    (end,) = fields(capture, ["vipnet.last_flags", "vipnet.trailer"], "-Y", "vipnet.whole_tag")
+    assert end["vipnet.last_flags"] == "0x18"
+    (first, *_) = cut_up(tcp(b"abcdefghijklmnopqr" * 6, flags=ACK | PSH), 18, 7)
+    assert bytes.fromhex(end["vipnet.trailer"]) == first[18:-1]
+    assert "a.vipip.net to b.vipip.net: end of a train" in tshark(capture, "-Y", "vipnet.kind == 5")

@@ -6,7 +6,7 @@ here. What opens becomes a record of link type "Wireshark Upper PDU" for the dis
 
     header of the datagram (12) | kind u8 | length u8, who sealed | length u8, for whom | body
 
-The body is a whole IPv4 packet, the JSON of a control message, or a probe's.
+The body is a whole IPv4 packet, the JSON of a control message, a probe's, or what the end of a train says.
 """
 
 from __future__ import annotations
@@ -27,11 +27,16 @@ from vipnet.errors import ConfigError, WireError
 from vipnet.types import Locator
 from vipnet.wire import control
 from vipnet.wire.datagram import (
+    COUNTERS_MAX,
     HEADER_SIZE,
     KIND_CONTROL,
+    KIND_SIZE,
     KIND_TCP,
+    KIND_TRAIN,
     SEAL_OVERHEAD,
+    TAG_SIZE,
     DataHeader,
+    counter_of,
     is_handshake,
 )
 from vipnet.wire.tcp import HEADERS_MAX, TcpRun, trailer_size
@@ -47,7 +52,6 @@ _LINKS: Final[dict[int, Callable[[bytes], Any]]] = {
     113: dpkt.sll.SLL,
     276: dpkt.sll2.SLL2,
 }
-_header = struct.Struct("!IQ")
 
 
 class Tally(Struct):
@@ -140,7 +144,8 @@ def udp(link: int, raw: bytes) -> Datagram | None:
 def split(payload: bytes) -> Iterator[bytes]:
     """The sealed datagrams in PAYLOAD; before the kernel has cut them (UDP_SEGMENT) there are many.
 
-    Where one ends is not written, but the next begins with the same index and the next counter.
+    Where one ends is not written, but the next begins with the same index and the next counter,
+    whether either is a piece of a train or not.
     """
     start = 0
     while start < len(payload) and not is_handshake(payload):
@@ -148,11 +153,19 @@ def split(payload: bytes) -> Iterator[bytes]:
             header = DataHeader.decode(payload[start:])
         except WireError:
             return
-        following = _header.pack(header.receiver_index, (header.counter + 1) % 2**64)
-        end = payload.find(following, start + SEAL_OVERHEAD)
-        end = len(payload) if end < 0 else end
+        end = _find_next(payload, start + SEAL_OVERHEAD, header)
         yield payload[start:end]
         start = end
+
+
+def _find_next(payload: bytes, start: int, header: DataHeader) -> int:
+    """Where, from START on, the datagram behind that of HEADER begins: at the end, if there is none."""
+    index = header.receiver_index.to_bytes(4)
+    counter = ((counter_of(header.counter) + 1) % COUNTERS_MAX).to_bytes(6)
+    at = payload.find(index, start)
+    while at >= 0 and payload[at + 6 : at + HEADER_SIZE] != counter:
+        at = payload.find(index, at + 1)
+    return len(payload) if at < 0 else at
 
 
 def _opened(datagram: bytes, keys: Keys, tally: Tally) -> bytes | None:
@@ -168,7 +181,7 @@ def _opened(datagram: bytes, keys: Keys, tally: Tally) -> bytes | None:
     line, plaintext = found
     kind, body = plaintext[-1], plaintext[:-1]
     try:
-        body = _readable(kind, body, header.counter)
+        body = _readable(kind, body, counter_of(header.counter))
     except WireError:
         kind, body = 255, plaintext  # as the peer has sent it, whatever that is
     return datagram[:HEADER_SIZE] + bytes((kind,)) + _names(line) + body
@@ -189,6 +202,8 @@ def _readable(kind: int, body: bytes, counter: int) -> bytes:
         run = TcpRun(plaintext[payload_size:], payload_size, counter)
         buffer = bytearray(HEADERS_MAX) + plaintext[:payload_size]
         return bytes(run.finish(memoryview(buffer), HEADERS_MAX).data)
+    if kind == KIND_TRAIN and (not body or len(body) + KIND_SIZE != TAG_SIZE + 1 + trailer_size(body[-1])):
+        raise WireError("end of a train: not as long as it says")
     return body
 
 

@@ -11,7 +11,7 @@ Opt-in, for root alone, only for sessions made meanwhile; the daemon itself writ
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final, Self
 
@@ -20,9 +20,11 @@ from msgspec import Struct
 
 from vipnet.app.engine import Engine
 from vipnet.core.outputs import SessionKeys
+from vipnet.crypto.train import TrainOpening
 from vipnet.crypto.transport import Cipher, OpeningKey
-from vipnet.errors import ConfigError, CryptoError, HostError
+from vipnet.errors import ConfigError, HostError, PeerError
 from vipnet.types import Fqdn
+from vipnet.wire.datagram import FIRST_NUMBER, DataHeader
 
 _WORD: Final = "vipnet-key"
 _FIELDS: Final = 6
@@ -107,7 +109,7 @@ class Keys:
 
     def __init__(self, lines: Iterable[str], name: str = "key log") -> None:
         """Raise ConfigError, which names the line; NAME: what they are from."""
-        self._by_index: dict[int, list[tuple[KeyLine, OpeningKey]]] = {}
+        self._by_index: dict[int, list[tuple[KeyLine, Callable[[bytes], bytes]]]] = {}
         for number, text in enumerate(lines, 1):
             if not text.strip() or text.startswith("#"):
                 continue
@@ -115,8 +117,7 @@ class Keys:
                 line = KeyLine.parse(text)
             except ValueError as error:
                 raise ConfigError(f"{name}, line {number}: {error}; `vipnet key log` writes them") from None
-            opening = OpeningKey(line.key, line.cipher)
-            self._by_index.setdefault(line.index, []).append((line, opening))
+            self._by_index.setdefault(line.index, []).append((line, _opening(line)))
 
     def __contains__(self, index: int) -> bool:
         return index in self._by_index
@@ -125,7 +126,23 @@ class Keys:
         """Whose DATAGRAM is, and its plaintext with the kind at its end; None when no key opens it."""
         for line, opening in self._by_index.get(index, ()):
             try:
-                return line, opening.open(datagram)
-            except CryptoError:
+                return line, opening(datagram)
+            except PeerError:
                 continue
         return None
+
+
+def _opening(line: KeyLine) -> Callable[[bytes], bytes]:
+    """What opens a datagram by the key of LINE, or raises PeerError; a piece of a train becomes kind 2."""
+    ordinary = OpeningKey(line.key, line.cipher)
+    if line.cipher is not Cipher.AES_256_GCM_TRAINS:
+        return ordinary.open
+    train = TrainOpening(line.key)
+
+    def open_either(datagram: bytes) -> bytes:
+        if DataHeader.decode(datagram).counter < FIRST_NUMBER:
+            return ordinary.open(datagram)
+        (plaintext,) = train.open_pieces(memoryview(datagram), len(datagram))
+        return plaintext
+
+    return open_either
