@@ -79,7 +79,7 @@ _FOR_NOTHING: dict[type, frozenset[str]] = {
     Initiator: frozenset({"unanswered"}),  # counts for hosts that have rotated their key
     Responder: frozenset({"_inits"}),
     BareHost: frozenset({"moves", "sent", "inbound", "delivered", "private_key", "public_key"}),
-    Session: frozenset({"sent"}),
+    Session: frozenset({"sent", "trains", "_train_sealing"}),  # the latter two have the keys of the others
     Initiation: frozenset({"datagram"}),
     OpenSealingKey: frozenset({"_sealed"}),
     Arrival: frozenset({"response"}),

@@ -142,7 +142,7 @@ def _opening(line: KeyLine) -> Callable[[bytes], bytes]:
     def open_either(datagram: bytes) -> bytes:
         if DataHeader.decode(datagram).counter < FIRST_NUMBER:
             return ordinary.open(datagram)
-        (plaintext,) = train.open_pieces(memoryview(datagram), len(datagram))
-        return plaintext
+        payload, (tail,) = train.open_pieces(memoryview(datagram), len(datagram))
+        return payload + tail
 
     return open_either
