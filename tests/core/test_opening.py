@@ -101,6 +101,17 @@ def test_a_run_ends_with_the_last_counter() -> None:
     assert [type(error) for error in result.errors] == [ProtocolError]
 
 
+@pytest.mark.parametrize(
+    ("cipher", "refused"), [(Cipher.AES_256_GCM, 2**64), (Cipher.AES_256_GCM_TRAINS, 2**48)]
+)
+def test_no_counter_is_taken_that_has_no_place(cipher: Cipher, refused: int) -> None:
+    sender, receiver = sessions(cipher)
+    for counter in (refused - 1, refused):
+        if counter < 2**64:
+            sender.sent = counter
+            assert opened(receiver, sender.seal(udp(b"x"), KIND_IPV4), 10_000).count == (counter < refused)
+
+
 @settings(deadline=None)
 @given(st.lists(packets_of(), max_size=12), st.booleans(), st.sampled_from(Cipher))
 def test_what_goes_in_comes_out_in_its_order(

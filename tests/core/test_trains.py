@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from random import Random
+from unittest.mock import patch
 
 import pytest
 from hypothesis import example, given, settings
@@ -264,3 +265,18 @@ def test_hosts_that_know_no_trains_take_a_piece_for_forged() -> None:
         result = opened(receiver, foreign.payload, foreign.segment_size)
         assert result.packets == []
         assert {type(error) for error in result.errors} <= {CryptoError}
+
+
+def test_an_end_is_tried_once_whatever_stands_before_it() -> None:
+    """Somebody keeps a true end, and puts many pieces before it that are none."""
+    sender, receiver = pair()
+    block = train(sender)
+    stride, end = block.segment_size, datagrams(block)[-1]
+    forged = b"".join(
+        struct.pack("!IQ", receiver.local_index, piece_number(44, 0, at)) + bytes(stride - 12)
+        for at in range(PIECES)
+    )
+    with patch.object(Session, "peek", autospec=True, side_effect=Session.peek) as peeked:
+        result = opened(receiver, forged + end, stride)
+    assert peeked.call_count <= 1
+    assert (result.packets, result.count, len(result.errors)) == ([], 1, PIECES)

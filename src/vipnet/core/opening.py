@@ -18,6 +18,7 @@ from vipnet.wire.datagram import (
     KIND_PROBE,
     KIND_TCP,
     KIND_TRAIN,
+    NEXT_PIECE,
     SEAL_OVERHEAD,
     TAG_SIZE,
     counter_of,
@@ -29,7 +30,6 @@ from vipnet.wire.offload import Packet, begun_checksum
 from vipnet.wire.tcp import HEADERS_MAX, TcpRun, trailer_size
 
 HEADROOM: Final = HEADERS_MAX  # bytes in front of each packet, for headers that stood behind it
-_COUNTERS: Final = 1 << 64  # a header has room for: who seals under the last one has no next
 _unpack_header = struct.Struct("!IQ").unpack_from
 
 
@@ -106,7 +106,7 @@ class Opener:
         session, position = self._session, self._position
         if counter < self._after:
             self._mark()
-        if not session.window.is_fresh(counter):
+        if counter >= session.counters_max or not session.window.is_fresh(counter):
             raise ProtocolError("replayed or too old datagram")
         size = len(datagram) - HEADER_SIZE - TAG_SIZE
         session.open_into(datagram, self._buffer[position : position + size])
@@ -188,6 +188,12 @@ class Opener:
             return False
         if _unpack_header(end) != (session.local_index, counter + count) or session.trains is None:
             return False
+        # Or who withholds an end could have it opened again behind each of many forged pieces.
+        if _unpack_header(data, (count - 1) * stride) != (
+            session.local_index,
+            number + (count - 1) * NEXT_PIECE,
+        ):
+            return False
         self._end_run()
         try:
             said = session.peek(end)
@@ -216,7 +222,7 @@ class Opener:
         if run is None or stride != run.segment_size + len(run.trailer) + HEADER_SIZE + TAG_SIZE:
             return 0
         plaintexts = Run(self._buffer, self._position, run.segment_size, run.trailer)
-        at_most = min(run.room, _COUNTERS - self._after)
+        at_most = min(run.room, self._session.counters_max - self._after)
         count = self._session.open_run(data, stride, self._after, plaintexts, at_most)
         run.extend(count)
         self._after += count

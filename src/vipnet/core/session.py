@@ -17,6 +17,7 @@ from vipnet.crypto.transport import Cipher, OpeningKey, SealingKey
 from vipnet.errors import ProtocolError
 from vipnet.policy import OLD_KEY_S, REJECT_AFTER_COUNT, REJECT_AFTER_S, REKEY_AFTER_COUNT, REKEY_AFTER_S
 from vipnet.types import Instant, PublicKey
+from vipnet.wire.datagram import COUNTERS_MAX
 from vipnet.wire.handshake import InitPayload
 
 _CROSSING_S = 5.0  # two handshakes begun within this are crossing, not one after the other
@@ -41,6 +42,7 @@ class Session:
     local_index   in datagrams to us; remote_index in datagrams to the peer
     own_key       our static key that it was made with; peer_key is the peer's
     trains        how bulk TCP is opened when both ends know trains; None: they do not
+    counters_max  a header has room for; who lies and seals under the last one has no next
     begun_by_us   we were the initiator
     confirmed     the peer proved that it has the keys: only then may we send
     sent          datagrams sealed so far: the next counter
@@ -74,6 +76,7 @@ class Session:
         with_trains = cipher is Cipher.AES_256_GCM_TRAINS
         self._train_sealing = TrainSealing(sealing) if with_trains else None
         self.trains = TrainOpening(opening) if with_trains else None
+        self.counters_max = COUNTERS_MAX if with_trains else 1 << 64
         self.window = ReplayWindow()
 
     def take_keys(self) -> tuple[bytes, bytes]:
