@@ -13,12 +13,13 @@ from vipnet.app.tap import Tap
 from vipnet.core.outputs import Deliver, TooBig, Transmit
 from vipnet.system import packetsfirst
 from vipnet.system.packetsfirst import PacketsFirst
-from vipnet.system.tun import PacketDevice
+from vipnet.system.tun import BATCH, PacketDevice
 from vipnet.system.udp import DatagramSockets, Received
 from vipnet.wire.offload import Packet
 
 # Datagrams before the applications' packets have their turn: each may be answered at once; tun0 holds 500.
 _TURN: Final = 256
+_ANSWERS: Final = 1 + _TURN // BATCH  # batches of tun0 after a turn
 _REPORTS: Final = 64  # of too small links, at once: anybody can send more of them without end
 _UNSENT_MAX: Final = 1 << 20  # bytes that wait for the socket; a batch of tun0 is at most 256 KiB
 
@@ -111,10 +112,14 @@ class Traffic:
 
     def _send_answers(self) -> bool:
         """What the kernel answered while it was handed packets: it answers an echo request at once."""
-        if self._unsent:
-            return False
-        packets = self._tun.receive_nowait()
-        return bool(packets) and self._handle(packets)
+        touched = False
+        # As many as there may be, or single segments, each acknowledged at once, fill tun0 turn by turn.
+        for _ in range(_ANSWERS):
+            packets = [] if self._unsent else self._tun.receive_nowait()
+            touched = (bool(packets) and self._handle(packets)) or touched
+            if len(packets) < BATCH:
+                break
+        return touched
 
     def _hear(self, at_most: int) -> tuple[int, bool]:
         """How many there were, and whether tasks may have been touched; a train is not cut for the bound."""

@@ -27,7 +27,7 @@ _TUNGETIFF: Final = 0x800454D2
 _IFREQ = struct.Struct("=16sH22x")  # name, flags
 _OFFLOADS: Final = 0x01 | 0x02 | 0x08
 
-_BATCH: Final = 64  # packets at once; then others have their turn
+BATCH: Final = 64  # packets at once; then others have their turn
 _MEMORY_BYTES: Final = 4 * (_READ_BYTES + TRAILER_MAX)
 _LAST_START: Final = _MEMORY_BYTES - _READ_BYTES - TRAILER_MAX
 
@@ -109,7 +109,7 @@ class TunDevice:
             if packets := self.receive_nowait():
                 return packets
 
-    def receive_nowait(self, at_most: int = _BATCH) -> list[Packet]:
+    def receive_nowait(self, at_most: int = BATCH) -> list[Packet]:
         """What is there already, as far as there is room for one more of the largest; errors as receive()."""
         memory, fd, at = self._memory, self._fd, 0
         packets: list[Packet] = []
