@@ -27,6 +27,7 @@ from vipnet.core.outputs import (
     TooBig,
     Transmit,
 )
+from vipnet.system.tun import BATCH
 from vipnet.types import Fqdn, Instant, Locator, Token
 from vipnet.wire.control import Keepalive
 from vipnet.wire.offload import Offload, Packet
@@ -198,6 +199,40 @@ def test_an_answer_that_is_there_at_once_needs_no_second_wake_up() -> None:
             assert answer is not None
             assert bytes(answer.payload) == b"answer to question" * 5
             nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+class Ring(Answering):
+    """One that keeps so many answers as tun0 does, and gives so many at once."""
+
+    dropped = 0
+
+    def send(self, packet: bytes | memoryview, left: Offload | None = None) -> bool:
+        if len(self.ready) < 500:
+            return super().send(packet, left)
+        self.dropped += 1
+        return True
+
+    def receive_nowait(self, at_most: int = BATCH) -> list[Packet]:
+        read, self.ready = self.ready[:at_most], self.ready[at_most:]
+        return read
+
+
+def test_more_answers_than_a_batch_do_not_fill_tun0_turn_by_turn() -> None:
+    """After a move a thousand segments may come one by one, each of which the kernel acknowledges."""
+
+    async def main() -> None:
+        wire, tun = FakeWire(), Ring()
+        sockets, other = FakeSockets(wire, HERE), FakeSockets(wire, THERE)
+        engine = engine_of(Delivering(), tun, sockets)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(engine.run)
+            for number in range(2_000):
+                other.send(b"segment %d" % number, HERE)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        assert (tun.dropped, tun.ready) == (0, [])
 
     trio.run(main)
 
