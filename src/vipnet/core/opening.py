@@ -7,6 +7,7 @@ from typing import Final
 
 from vipnet.core.session import Session
 from vipnet.crypto.run import Run
+from vipnet.crypto.train import TrainOpening
 from vipnet.errors import PeerError, ProtocolError, WireError
 from vipnet.policy import CHALLENGE_SIZE
 from vipnet.wire.datagram import (
@@ -22,8 +23,8 @@ from vipnet.wire.datagram import (
     SEAL_OVERHEAD,
     TAG_SIZE,
     counter_of,
+    piece_size,
     position_of,
-    tail_size_of,
 )
 from vipnet.wire.inner import is_whole
 from vipnet.wire.offload import Packet, begun_checksum
@@ -88,8 +89,8 @@ class Opener:
             if receiver != self._session.local_index:
                 break
             try:
-                if counter >= FIRST_NUMBER and self._session.trains is not None:
-                    begin += stride * (self._open_train(data[begin:], stride, counter) - 1)
+                if counter >= FIRST_NUMBER and (trains := self._session.trains) is not None:
+                    begin += stride * (self._open_train(trains, data[begin:], stride, counter) - 1)
                     continue
                 self._open_one(datagram, counter)
             except PeerError as error:
@@ -124,17 +125,17 @@ class Opener:
         opened.count += count
         opened.size += size
 
-    def _open_train(self, data: memoryview, stride: int, number: int) -> int:
+    def _open_train(self, trains: TrainOpening, data: memoryview, stride: int, number: int) -> int:
         """Open a train, or as many pieces of one as DATA begins with; return how many datagrams it were.
 
         Raise PeerError when the first of them does not open.
         """
-        counter, trains = counter_of(number), self._session.trains
-        assert trains is not None  # noqa: S101 - the caller knows
+        counter, window = counter_of(number), self._session.window
         self._mark()
-        window, count = self._session.window, (len(data) - 1) // stride
-        if not position_of(number) and counter > window.highest and self._open_whole(data, stride, number):
-            return count + 1
+        if not position_of(number) and counter > window.highest:
+            whole = self._open_whole(trains, data, stride, number)
+            if whole:
+                return whole
         if not window.is_fresh(counter):
             raise ProtocolError("replayed or too old datagram")
         stride = min(stride, len(data))
@@ -147,10 +148,7 @@ class Opener:
             except PeerError as error:
                 self.opened.errors.append(error)
             done += 1
-            alike = self._alike(tails, done, size, counter + done)
-            if alike:
-                self._extend(payload[done * size : (done + alike) * size], alike, counter + done, stride)
-                done += alike
+            done += self._take_alike(payload[done * size :], size, tails[done:], counter + done, stride)
         return len(tails)
 
     def _take_piece(self, piece: bytes, tail: bytes, counter: int, stride: int) -> None:
@@ -162,53 +160,55 @@ class Opener:
         self._note(counter, 1, stride)
         self._sort(tail[-1], position, size - 1, counter)
 
-    def _alike(self, tails: list[bytes], begin: int, size: int, counter: int) -> int:
-        """How many pieces of SIZE bytes, from number BEGIN under COUNTER on, only make the run longer."""
+    def _take_alike(self, payload: bytes, size: int, tails: list[bytes], counter: int, stride: int) -> int:
+        """Take as many pieces of SIZE bytes as only make the run longer, the first under COUNTER."""
         run = self._run
         if run is None or run.segment_size != size or counter != self._after:
             return 0
         if counter <= self._session.window.highest:
             return 0
-        end = min(begin + run.room, len(tails))
-        return next((at for at in range(begin, end) if tails[at] != run.trailer), end) - begin
-
-    def _extend(self, payload: bytes, count: int, counter: int, stride: int) -> None:
-        self._buffer[self._position : self._position + len(payload)] = payload
-        self._position += len(payload)
-        if self._run is not None:
-            self._run.extend(count)
+        most = min(run.room, len(tails))
+        count = next((at for at in range(most) if tails[at] != run.trailer), most)
+        end = self._position + count * size
+        self._buffer[self._position : end] = payload[: count * size]
+        self._position = end
+        run.extend(count)
         self._note(counter, count, count * stride)
+        return count
 
-    def _open_whole(self, data: memoryview, stride: int, number: int) -> bool:
-        """Whether DATA was a train from the first piece to the end, nothing else, and has been opened."""
+    def _open_whole(self, trains: TrainOpening, data: memoryview, stride: int, number: int) -> int:
+        """Open DATA if it is a train from the first piece to the end, and nothing else.
+
+        Return how many datagrams it was, 0 when it is none.
+        """
         session, counter, count = self._session, counter_of(number), (len(data) - 1) // stride
-        size = stride - HEADER_SIZE - TAG_SIZE - tail_size_of(number)
+        size = piece_size(stride, number)
         end = data[count * stride :]
         if not count or size <= 0 or len(end) < SEAL_OVERHEAD + TAG_SIZE:
-            return False
-        if _unpack_header(end) != (session.local_index, counter + count) or session.trains is None:
-            return False
+            return 0
+        if _unpack_header(end) != (session.local_index, counter + count):
+            return 0
         # Or who withholds an end could have it opened again behind each of many forged pieces.
         if _unpack_header(data, (count - 1) * stride) != (
             session.local_index,
             number + (count - 1) * NEXT_PIECE,
         ):
-            return False
+            return 0
         self._end_run()
         try:
             said = session.peek(end)
             if said[-1] != KIND_TRAIN:
-                return False
+                return 0
             run = TcpRun.of_train(said[TAG_SIZE:], size, counter, count)
             start = self._position
             payload = self._buffer[start : start + run.size]
-            session.trains.open_whole(data[: count * stride], stride, said[:TAG_SIZE], payload)
+            trains.open_whole(data[: count * stride], stride, said[:TAG_SIZE], payload)
         except PeerError:
-            return False
+            return 0
         self._note(counter, count + 1, len(data))
         self._run, self._run_start = run, start
         self._end_run()
-        return True
+        return count + 1
 
     def _mark(self) -> None:
         """Counters that were opened have been received."""

@@ -109,7 +109,8 @@ def _in_train(session: Session, headers: bytes | memoryview, how: tcp.TcpCut) ->
         return 0  # what is sent together ends with the first that is shorter
     most = min(SEGMENTS_MAX - 1, (BLOCK_MAX - how.end_size - _GROWTH) // (how.plain_size + _GROWTH))
     whole = how.count - (how.last_size < how.segment_size)
-    return min(whole, most) if min(whole, most) >= _TRAIN_MIN else 0
+    count = min(whole, most)
+    return count if count >= _TRAIN_MIN else 0
 
 
 def _seal_rest(session: Session, room: memoryview, how: tcp.TcpCut, first: int, blocks: list[Block]) -> None:

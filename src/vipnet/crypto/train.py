@@ -28,6 +28,7 @@ from vipnet.wire.datagram import (
     TAG_SIZE,
     counter_of,
     piece_number,
+    piece_size,
     position_of,
     tail_size_of,
 )
@@ -91,8 +92,9 @@ class TrainOpening:
     __slots__ = ("_decrypt", "_decrypt_whole", "_whole_key")
 
     def __init__(self, key: bytes) -> None:
-        self._whole_key = AES256(train_key(key))
-        self._decrypt, self._decrypt_whole = AESGCM(key).decrypt, AESGCM(train_key(key)).decrypt_into
+        whole_key = train_key(key)
+        self._whole_key = AES256(whole_key)
+        self._decrypt, self._decrypt_whole = AESGCM(key).decrypt, AESGCM(whole_key).decrypt_into
 
     def open_whole(self, data: memoryview, stride: int, tag: bytes, out: memoryview) -> None:
         """Write the payload to OUT, which has its size.
@@ -104,7 +106,7 @@ class TrainOpening:
         Raise CryptoError when it does not verify; OUT is then empty of it.
         """
         (_, number) = _unpack_header(data)
-        size = _piece_size(stride, number)
+        size = piece_size(stride, number)
         pieces: list[bytes | memoryview] = [
             data[at : at + size] for at in range(HEADER_SIZE, len(data), stride)
         ]
@@ -121,7 +123,7 @@ class TrainOpening:
         Raise CryptoError when not even the first verifies.
         """
         index, first = _unpack_header(data)
-        size, tail_at = _piece_size(stride, first), stride - TAG_SIZE - tail_size_of(first)
+        size, tail_at = piece_size(stride, first), stride - TAG_SIZE - tail_size_of(first)
         position, counter = position_of(first), counter_of(first)
         if size < 0 or position > counter:
             raise CryptoError("piece of a train: its header is none")
@@ -149,7 +151,3 @@ class TrainOpening:
         return (
             BlockCipher(self._whole_key, CTR(counter_block)).decryptor().update(bytes(ahead) + data)[ahead:]
         )
-
-
-def _piece_size(stride: int, number: int) -> int:
-    return stride - HEADER_SIZE - TAG_SIZE - tail_size_of(number)

@@ -59,6 +59,11 @@ def tail_size_of(number: int) -> int:
     return number >> _TAIL_SIZE_AT
 
 
+def piece_size(datagram_size: int, number: int) -> int:
+    """Bytes of the whole in a datagram of DATAGRAM_SIZE bytes; below 0 in one that cannot be."""
+    return datagram_size - HEADER_SIZE - tail_size_of(number) - TAG_SIZE
+
+
 def position_of(number: int) -> int:
     """How many pieces of the train come before it."""
     return number >> _POSITION_AT & POSITIONS_MAX - 1
