@@ -3,7 +3,7 @@ from __future__ import annotations
 import struct
 
 from dpkt.dpkt import in_cksum
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vipnet.wire.fragment import fragments, may_fragment
@@ -53,6 +53,7 @@ def put_together(pieces: list[bytes]) -> bytes:
     ),
     size_max=st.integers(120, 1400),
 )
+@example(body=bytes(1), repeat=97, options=b"", size_max=120)
 def test_what_is_cut_is_the_same_put_together(
     body: bytes, repeat: int, options: bytes, size_max: int
 ) -> None:

@@ -30,7 +30,8 @@ def fragments(packet: bytes | memoryview, size_max: int) -> list[bytes]:
     header, offset, begin = first_header, word & _OFFSET, header_size
     pieces: list[bytes] = []
     while begin < len(packet):
-        end = min(begin + (size_max - len(header)) // _UNIT * _UNIT, len(packet))
+        room = size_max - len(header)
+        end = len(packet) if len(packet) - begin <= room else begin + room // _UNIT * _UNIT
         more = _MORE_FRAGMENTS if end < len(packet) else word & _MORE_FRAGMENTS
         pieces.append(_piece(header, offset | more, packet[begin:end]))
         offset += (end - begin) // _UNIT
