@@ -32,11 +32,15 @@ class FakeTun:
     async def receive(self) -> list[Packet]:
         return [Packet(await self._incoming.receive())]
 
-    def receive_nowait(self, at_most: int = 1) -> list[Packet]:
+    def receive_one(self) -> Packet | None:
         try:
-            return [Packet(self._incoming.receive_nowait())]
+            return Packet(self._incoming.receive_nowait())
         except trio.WouldBlock:
-            return []
+            return None
+
+    def receive_nowait(self) -> list[Packet]:
+        packet = self.receive_one()
+        return [packet] if packet else []
 
     def send(self, packet: bytes | memoryview, left: Offload | None = None) -> bool:
         if not self.refuses:
@@ -77,8 +81,9 @@ class FakeSockets:
             del self._wire.sockets[locator]
         self._wire.sockets.update(dict.fromkeys(locators, self))
 
-    def fileno(self) -> None:
-        """There is none: tasks wait."""
+    def filenos(self) -> tuple[int, ...]:
+        """There are none: tasks wait."""
+        return ()
 
     async def readable(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -88,7 +93,7 @@ class FakeSockets:
             self._news = trio.Event()
             await self._news.wait()
 
-    def receive_nowait(self) -> Received | None:
+    def receive_nowait(self, fd: int | None = None) -> Received | None:
         # As with the real ones, what was received before is not there any more.
         self._memory[:] = bytes(len(self._memory))
         if not self._arrived:

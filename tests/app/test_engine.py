@@ -174,7 +174,7 @@ class Answering(FakeTun):
         self.ready.append(Packet(b"answer to " + bytes(packet)))
         return super().send(packet, left)
 
-    def receive_nowait(self, at_most: int = 1) -> list[Packet]:
+    def receive_nowait(self) -> list[Packet]:
         ready, self.ready = self.ready, []
         return ready
 
@@ -214,8 +214,8 @@ class Ring(Answering):
         self.dropped += 1
         return True
 
-    def receive_nowait(self, at_most: int = BATCH) -> list[Packet]:
-        read, self.ready = self.ready[:at_most], self.ready[at_most:]
+    def receive_nowait(self) -> list[Packet]:
+        read, self.ready = self.ready[:BATCH], self.ready[BATCH:]
         return read
 
 

@@ -68,6 +68,39 @@ def test_nothing_is_delivered_twice() -> None:
     assert "replayed" in str(again)
 
 
+def test_what_passes_before_it_is_settled_is_noted_as_if_each_had_been() -> None:
+    """Three questions, two answers: what is unanswered, and since when, decides when a path is doubted."""
+    at_once, later = (pair(Network(14)) for _ in range(2))
+    for (a, b), notes_each in ((at_once, True), (later, False)):
+        for number in range(3):
+            a.net.run_for(0.0001)
+            for sender, receiver in ((a, b), (b, a)) if number < 2 else ((a, b),):
+                packet = Packet(between(sender, receiver, b"%d" % number))
+                sent = sender.node.express.send(packet, a.net.now)
+                assert sent is not None
+                received = receiver.node.express.receive(sent.payload, locator(sender), a.net.now)
+                assert received == Deliver(bytes(packet.data))
+                if notes_each:
+                    sender.node.express.settle()
+                    receiver.node.express.settle()
+        a.node.express.settle()
+        b.node.express.settle()
+    for index in (0, 1):
+        one, other = at_once[index], later[index]
+        assert accounts(one, at_once[1 - index]) == accounts(other, later[1 - index])
+
+
+def accounts(host: SimHost, other: SimHost) -> dict[str, object]:
+    peer = peer_at(host, other)
+    return {
+        "bytes": (peer.tx_bytes, peer.rx_bytes),
+        "heard": (peer.last_traffic, peer.current_heard, peer.data_heard, peer.mapping.last_heard),
+        "liveness": {name: at for name, at in vars(peer.liveness).items() if name.endswith(("_at", "_from"))},
+        "stash": [(sent.counter, sent.sent_at) for sent in peer.stash],
+        "next": host.node.next_timeout(),
+    }
+
+
 def test_a_checksum_that_is_only_begun_stays_so() -> None:
     """A TCP acknowledgement as the kernel hands it over."""
     a, b = pair(Network(3))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -13,6 +14,7 @@ import trio.testing
 
 from vipnet.system import packetsfirst
 from vipnet.system.packetsfirst import PacketsFirst
+from vipnet.types import Instant
 
 LONG_S = 30  # far more than anything here takes
 
@@ -29,7 +31,7 @@ class Mailbox:
     def put(self) -> None:
         os.eventfd_write(self.fd, 1)
 
-    def serve(self, slept: bool) -> bool:
+    def serve(self, now: Instant, slept: bool) -> bool:
         self.served.append(slept)
         if self.leave:
             self.leave -= 1
@@ -49,10 +51,23 @@ class Mailbox:
         os.close(self.fd)
 
 
+def nothing() -> bool:
+    return False
+
+
+def now() -> Instant:
+    return Instant(time.monotonic())
+
+
+def served(*boxes: Mailbox) -> PacketsFirst:
+    """What serves BOXES."""
+    return PacketsFirst({box.fd: box.serve for box in boxes}, settle=nothing, now=now)
+
+
 @asynccontextmanager
 async def serving(*boxes: Mailbox) -> AsyncIterator[PacketsFirst]:
     """The boxes are served; a test that hangs fails."""
-    first = PacketsFirst({box.fd: box.serve for box in boxes})
+    first = served(*boxes)
     try:
         with trio.fail_after(LONG_S):
             async with trio.open_nursery() as nursery:
@@ -118,12 +133,12 @@ def test_a_task_that_is_woken_runs_at_once() -> None:
     async def main() -> None:
         box, news = Mailbox(), trio.Event()
 
-        def serve(slept: bool) -> bool:
-            box.serve(slept)
+        def serve(now: Instant, slept: bool) -> bool:
+            box.serve(now, slept)
             news.set()
             return True
 
-        first = PacketsFirst({box.fd: serve})
+        first = PacketsFirst({box.fd: serve}, settle=nothing, now=now)
         with trio.fail_after(LONG_S):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(first.run)
@@ -142,12 +157,12 @@ def test_a_deadline_that_is_set_meanwhile_is_kept() -> None:
     async def main() -> None:
         box, timer = Mailbox(), trio.CancelScope()
 
-        def serve(slept: bool) -> bool:
-            box.serve(slept)
+        def serve(now: Instant, slept: bool) -> bool:
+            box.serve(now, slept)
             timer.deadline = trio.current_time() + 0.01
             return True
 
-        first = PacketsFirst({box.fd: serve})
+        first = PacketsFirst({box.fd: serve}, settle=nothing, now=now)
         with trio.fail_after(LONG_S):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(first.run)
@@ -157,6 +172,113 @@ def test_a_deadline_that_is_set_meanwhile_is_kept() -> None:
                 nursery.cancel_scope.cancel()
         box.close()
         assert timer.cancelled_caught
+
+    trio.run(main)
+
+
+class Accounts:
+    """What is put off: served, and not settled yet."""
+
+    def __init__(self) -> None:
+        self.open = 0
+        self.settled: list[int] = []  # so many at once
+        self.may_wake = trio.Event()
+
+    def serve(self, now: Instant, slept: bool) -> bool:
+        self.open += 1
+        return False
+
+    def settle(self) -> bool:
+        settled, self.open = self.open, 0
+        if settled:
+            self.settled.append(settled)
+            self.may_wake.set()
+        return settled > 0
+
+
+def test_accounts_are_settled_in_the_next_lull() -> None:
+    async def main() -> None:
+        box, accounts = Mailbox(), Accounts()
+
+        def serve(now: Instant, slept: bool) -> bool:
+            box.serve(now, slept)
+            return accounts.serve(now, slept)
+
+        first = PacketsFirst({box.fd: serve}, settle=accounts.settle, now=now)
+        box.put()
+        with trio.fail_after(LONG_S):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(first.run)
+                # Nothing else would wake trio before.
+                with trio.move_on_after(LONG_S / 2) as waiting:
+                    await accounts.may_wake.wait()
+                nursery.cancel_scope.cancel()
+        box.close()
+        assert not waiting.cancel_called, "it ran when its time was over"
+        assert accounts.settled == [1]
+
+    trio.run(main)
+
+
+def test_accounts_do_not_wait_for_a_lull_that_never_comes() -> None:
+    async def main() -> None:
+        box, accounts = Mailbox(), Accounts()
+        box.leave = 10**9
+        first = PacketsFirst({box.fd: accounts.serve}, settle=accounts.settle, now=now)
+        box.put()
+        with trio.fail_after(LONG_S):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(first.run)
+                with trio.move_on_after(LONG_S / 2) as waiting:
+                    await accounts.may_wake.wait()
+                nursery.cancel_scope.cancel()
+        box.close()
+        assert not waiting.cancel_called
+        assert accounts.settled[0] > 1
+
+    trio.run(main)
+
+
+def test_no_task_sees_accounts_that_are_open() -> None:
+    async def main() -> None:
+        box, accounts, seen = Mailbox(), Accounts(), []
+        box.leave = 10**9
+        first = PacketsFirst({box.fd: accounts.serve}, settle=accounts.settle, now=now)
+        box.put()
+        with trio.fail_after(LONG_S):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(first.run)
+                for _ in range(200):
+                    await trio.to_thread.run_sync(lambda: None)
+                    seen.append(accounts.open)
+                nursery.cancel_scope.cancel()
+        box.close()
+        assert accounts.settled
+        assert set(seen) == {0}
+
+    trio.run(main)
+
+
+def test_what_is_served_is_told_the_time() -> None:
+    async def main() -> None:
+        box, told = Mailbox(), []
+
+        def serve(at: Instant, slept: bool) -> bool:
+            told.append((at, now()))
+            return box.serve(at, slept)
+
+        first = PacketsFirst({box.fd: serve}, settle=nothing, now=now)
+        with trio.fail_after(LONG_S):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(first.run)
+                await trio.testing.wait_all_tasks_blocked()
+                before = now()
+                await trio.to_thread.run_sync(box.put)
+                await box.has_served(1)
+                nursery.cancel_scope.cancel()
+        box.close()
+        ((at, then),) = told
+        assert before <= at <= then
 
     trio.run(main)
 
@@ -181,7 +303,7 @@ def test_what_is_to_wait_may_be_said_at_any_time() -> None:
 
     async def main() -> None:
         early, late = Mailbox(), Mailbox()
-        first = PacketsFirst({box.fd: box.serve for box in (early, late)})
+        first = served(early, late)
         first.pause(early.fd)
         early.put()
         with trio.fail_after(LONG_S):
@@ -214,13 +336,13 @@ def test_a_task_that_is_woken_runs_although_what_else_woke_trio_is_over() -> Non
                 while left.send(bytes(4096)):
                     pass
 
-        def serve(slept: bool) -> bool:
-            box.serve(slept)
+        def serve(now: Instant, slept: bool) -> bool:
+            box.serve(now, slept)
             fill()
             news.set()
             return True
 
-        first = PacketsFirst({box.fd: serve})
+        first = PacketsFirst({box.fd: serve}, settle=nothing, now=now)
         with left, right, trio.fail_after(LONG_S):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(first.run)
@@ -245,10 +367,10 @@ def test_a_fault_ends_the_task_that_serves() -> None:
     async def main() -> None:
         box = Mailbox()
 
-        def serve(slept: bool) -> bool:
+        def serve(now: Instant, slept: bool) -> bool:
             raise OSError("tun0 is gone")
 
-        first = PacketsFirst({box.fd: serve})
+        first = PacketsFirst({box.fd: serve}, settle=nothing, now=now)
         box.put()
         try:
             with trio.fail_after(LONG_S), pytest.raises(OSError, match="tun0 is gone"):
@@ -268,7 +390,7 @@ def test_a_trio_that_hides_its_epoll_is_told_of(monkeypatch: pytest.MonkeyPatch)
         try:
             assert not packetsfirst.available()
             with pytest.raises(RuntimeError, match="epoll"):
-                await PacketsFirst({box.fd: box.serve}).run()
+                await served(box).run()
         finally:
             box.close()
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import errno
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import trio
 
 from vipnet.app.tap import Tap
+from vipnet.core.express import Express
 from vipnet.core.outputs import Deliver, TooBig, Transmit
 from vipnet.system import packetsfirst
-from vipnet.system.packetsfirst import PacketsFirst
+from vipnet.system.packetsfirst import PacketsFirst, Serve
 from vipnet.system.tun import BATCH, PacketDevice
 from vipnet.system.udp import DatagramSockets, Received
+from vipnet.types import Instant
 from vipnet.wire.offload import Packet
 
 # Datagrams before the applications' packets have their turn: each may be answered at once; tun0 holds 500.
@@ -27,11 +30,15 @@ _UNSENT_MAX: Final = 1 << 20  # bytes that wait for the socket; a batch of tun0 
 class Traffic:
     """Everything that is read, and written, as soon as that can be.
 
-    packets    given what applications sent; like `datagrams` it returns whether tasks may have been touched
-    datagrams  given what came from other hosts
+    express    for what comes alone
+    packets    given what applications sent, and when, and does not go that way; like `datagrams` it returns
+               whether tasks may have been touched
+    datagrams  given what came from other hosts, and when
     too_big    given what did not pass a link, as the kernel or a router says
-    settle     called when all that was read is served; also returns whether tasks may have been touched
+    settle     called when what was read has been served for some moments, and before anything else happens;
+               also returns whether tasks may have been touched
     counters   of what was refused
+    now        the clock
     """
 
     def __init__(
@@ -40,15 +47,18 @@ class Traffic:
         sockets: DatagramSockets,
         counters: Counter[str],
         *,
-        packets: Callable[[Sequence[Packet]], bool],
-        datagrams: Callable[[Received], bool],
+        express: Express,
+        packets: Callable[[Sequence[Packet], Instant], bool],
+        datagrams: Callable[[Received, Instant], bool],
         too_big: Callable[[TooBig], object],
         settle: Callable[[], bool],
+        now: Callable[[], Instant],
     ) -> None:
         self.tap: Tap | None = None  # while somebody watches the packets
         self._tun, self._sockets, self._counters = tun, sockets, counters
+        self._express = express
         self._packets, self._datagrams, self._too_big = packets, datagrams, too_big
-        self._settle = settle
+        self._settle, self._now = settle, now
         self._unsent: deque[Transmit] = deque()  # the socket had no room
         self._unsent_bytes = 0
         self._full, self._has_room = trio.Event(), trio.Event()
@@ -56,31 +66,35 @@ class Traffic:
 
     async def run(self) -> None:
         """Move packets until cancelled: in trio's waits, or by tasks where that cannot be."""
-        tun, sockets = self._tun.fileno(), self._sockets.fileno()
+        tun, sockets = self._tun.fileno(), self._sockets.filenos()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._send_postponed)
-            if tun is None or sockets is None or not packetsfirst.available():
+            if tun is None or not sockets or not packetsfirst.available():
                 nursery.start_soon(self._pump_datagrams)
                 nursery.start_soon(self._pump_packets)
             else:
-                self._first = PacketsFirst({tun: self._serve_packets, sockets: self._serve_datagrams})
+                serve: dict[int, Serve] = {fd: partial(self._serve_datagrams, fd) for fd in sockets}
+                serve[tun] = self._serve_packets
+                self._first = PacketsFirst(serve, settle=self._settle, now=self._now)
                 nursery.start_soon(self._first.run)
 
     # --- in trio's waits
 
-    def _serve_packets(self, slept: bool) -> bool:
+    def _serve_packets(self, now: Instant, slept: bool) -> bool:
         # One packet wakes us; to see that there is no second one would cost as much as a turn of the wait.
-        packets = self._tun.receive_nowait(1) if slept else self._tun.receive_nowait()
-        touched = bool(packets) and self._handle(packets)
-        return self._settle() or touched or self._others_wait()
+        touched = self._send_one(now) if slept else self._handle_packets(self._tun.receive_nowait(), now)
+        return touched or self._others_wait()
 
-    def _serve_datagrams(self, slept: bool) -> bool:
-        heard, touched = self._hear(1 if slept else _TURN)
+    def _serve_datagrams(self, fd: int, now: Instant, slept: bool) -> bool:
+        if slept and (received := self._sockets.receive_nowait(fd)):
+            touched = self._handle_datagrams(received, now)
+            touched = self._send_one(now) or touched  # the kernel's answer, see _send_answers()
+            return touched or self._others_wait()
+        heard, touched = self._hear(_TURN, fd)
         if heard:
             touched = self._send_answers() or touched
-        if not (heard and slept):  # else it can wait: an error keeps the sockets readable
-            touched = self._hear_too_big(heard) or touched
-        return self._settle() or touched or self._others_wait()
+        touched = self._hear_too_big(heard) or touched
+        return touched or self._others_wait()
 
     def _others_wait(self) -> bool:
         """Whether a task has been woken here: the one that sends what had no room, or a watcher's."""
@@ -100,7 +114,8 @@ class Traffic:
         while True:
             while self._unsent:
                 await self._has_room.wait()
-            self._handle(await self._tun.receive())
+            packets = await self._tun.receive()
+            self._handle_packets(packets, self._now())
             self._settle()
 
     # --- in
@@ -110,22 +125,27 @@ class Traffic:
         self._hear(at_most)
         self._settle()
 
+    def _send_one(self, now: Instant) -> bool:
+        if self._unsent or (packet := self._tun.receive_one()) is None:
+            return False
+        return self._handle_packets((packet,), now)
+
     def _send_answers(self) -> bool:
         """What the kernel answered while it was handed packets: it answers an echo request at once."""
         touched = False
         # As many as there may be, or single segments, each acknowledged at once, fill tun0 turn by turn.
         for _ in range(_ANSWERS):
             packets = [] if self._unsent else self._tun.receive_nowait()
-            touched = (bool(packets) and self._handle(packets)) or touched
+            touched = self._handle_packets(packets, self._now()) or touched
             if len(packets) < BATCH:
                 break
         return touched
 
-    def _hear(self, at_most: int) -> tuple[int, bool]:
+    def _hear(self, at_most: int, fd: int | None = None) -> tuple[int, bool]:
         """How many there were, and whether tasks may have been touched; a train is not cut for the bound."""
         heard, touched = 0, False
-        while heard < at_most and (received := self._sockets.receive_nowait()):
-            touched = self._datagrams(received) or touched
+        while heard < at_most and (received := self._sockets.receive_nowait(fd)):
+            touched = self._handle_datagrams(received, self._now()) or touched
             heard += max(len(received.payload) // received.segment_size, 1)
         return heard, touched
 
@@ -138,10 +158,22 @@ class Traffic:
             self._too_big(report)
         return True
 
-    def _handle(self, packets: Sequence[Packet]) -> bool:
+    def _handle_packets(self, packets: Sequence[Packet], now: Instant) -> bool:
         if self.tap is not None:
             self.tap.sent(packets)
-        return self._packets(packets)
+        if len(packets) == 1 and (transmit := self._express.send(packets[0], now)):
+            self.send(transmit)
+            return False
+        return bool(packets) and self._packets(packets, now)
+
+    def _handle_datagrams(self, received: Received, now: Instant) -> bool:
+        data = received.payload
+        if received.segment_size == len(data):
+            deliver = self._express.receive(data, received.source, now)
+            if deliver is not None:
+                self.deliver(deliver)
+                return False
+        return self._datagrams(received, now)
 
     # --- out
 

@@ -49,8 +49,9 @@ def show(peer: Peer) -> list[Output]:
     binding = peer.binding
     if binding is None:
         return []
-    peer.host.remote_tokens[binding.remote_token.packed] = peer
-    peer.inbound_addresses = binding.remote_token.packed + binding.local_token.packed
+    local, remote = binding.local_token.packed, binding.remote_token.packed
+    peer.host.remote_tokens[remote] = peer
+    peer.inbound_addresses, peer.outbound_addresses = remote + local, local + remote
     peer.wanted_until = None
     outputs: list[Output] = []
     if binding.local_token != peer.host.space.own_token:
@@ -61,5 +62,5 @@ def show(peer: Peer) -> list[Output]:
 def withdraw(peer: Peer, binding: StoreBinding) -> list[Output]:
     """The other side lost its store and cannot take the pair back: flows under it end."""
     peer.host.remote_tokens.pop(binding.remote_token.packed, None)
-    peer.inbound_addresses = b""
+    peer.inbound_addresses = peer.outbound_addresses = b""
     return [LogEvent("binding.revoked", {"peer": peer.name, "token": str(binding.remote_token)}, "warning")]

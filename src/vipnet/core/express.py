@@ -13,6 +13,8 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from msgspec import Struct
+
 from vipnet.core.host import Host
 from vipnet.core.lane import Lane
 from vipnet.core.mapping import lease_expired
@@ -25,8 +27,8 @@ from vipnet.errors import PeerError
 from vipnet.policy import REKEY_AFTER_COUNT, REKEY_AFTER_S
 from vipnet.types import Instant, Locator
 from vipnet.wire.datagram import KIND_IPV4, KIND_PARTIAL, SEAL_OVERHEAD
-from vipnet.wire.inner import is_whole
-from vipnet.wire.offload import Packet, begun_checksum, is_begun
+from vipnet.wire.inner import addresses_of
+from vipnet.wire.offload import Offload, Packet, begun_checksum, is_begun
 
 SMALL: Final = 256  # bytes of a packet: far below what any path carries whole
 _unpack_header = struct.Struct("!IQ").unpack_from
@@ -56,45 +58,53 @@ def lane_of(peer: Peer, now: Instant) -> Lane | None:
     return Lane(session, to, source, fragmentation, Instant(until))
 
 
+class _Passed(Struct, frozen=True):
+    """What went the short way and is not noted yet; `sent` is None when it was received."""
+
+    at: Instant
+    peer: Peer
+    packet: bytes
+    offload: Offload | None
+    sent: Sent | None = None
+
+
 class Express:
     """Seals and opens what may go the short way, and notes it when it is gone: nobody waits for that.
 
-    It is noted by settle(), before the next of its kind and before anything takes the long way.
+    It is noted by settle(), in its order, a moment later and before anything takes the long way.
     """
 
     def __init__(self, host: Host, schedule: Schedule) -> None:
         self._host, self._schedule = host, schedule
-        self._sent: tuple[Peer, Packet, Sent] | None = None
-        self._received: tuple[Peer, bytes, int, Instant] | None = None
+        self._passed: list[_Passed] = []
 
     def send(self, packet: Packet, now: Instant) -> Transmit | None:
         """PACKET, read from tun0, as a sealed datagram; None, and nothing has happened: take the long way."""
-        if self._sent is not None:
-            self.settle()
-        data = packet.data
-        size = len(data)
-        if size > SMALL or not is_whole(data):
+        if len(packet.data) > SMALL:
             return None
-        peer = self._host.remote_tokens.get(bytes(data[16:20]))
-        if peer is None or data[12:16] != peer.inbound_addresses[4:]:
+        data, offload = bytes(packet.data), packet.offload
+        addresses = addresses_of(data)
+        if addresses is None:
             return None
-        lane = _lane(peer, now)
+        peer = self._host.remote_tokens.get(addresses[4:])
+        if peer is None or addresses != peer.outbound_addresses:
+            return None
+        lane = peer.lane
+        if lane is None or now >= lane.until:
+            peer.lane = lane = lane_of(peer, now)
         if lane is None or lane.session.sent >= REKEY_AFTER_COUNT:
             return None
-        offload = packet.offload
         if offload is not None and not is_begun(data, offload):
             return None
-        room, session = packet.writable(), lane.session
-        room[size] = KIND_IPV4 if offload is None else KIND_PARTIAL
+        session = lane.session
         counter = session.sent
-        datagram = session.seal_plaintext(room[: size + 1])
-        self._sent = peer, packet, Sent(session, counter, datagram, lane.to, now, now)
+        datagram = session.seal(data, KIND_IPV4 if offload is None else KIND_PARTIAL)
+        sent = Sent(session, counter, datagram, lane.to, now, now)
+        self._passed.append(_Passed(now, peer, data, offload, sent))
         return Transmit(datagram, lane.to, lane.source, None, lane.fragmentation)
 
     def receive(self, datagram: bytes | memoryview, source: Locator, now: Instant) -> Deliver | None:
         """The packet in DATAGRAM; None, and nothing has happened: take the long way."""
-        if self._received is not None or self._sent is not None:
-            self.settle()
         size = len(datagram)
         if not SEAL_OVERHEAD < size <= SMALL + SEAL_OVERHEAD:
             return None
@@ -102,7 +112,9 @@ class Express:
         peer, session = self._host.indexes.get(index, _NOBODY)
         if not isinstance(peer, Peer) or not isinstance(session, Session):
             return None
-        lane = _lane(peer, now)
+        lane = peer.lane
+        if lane is None or now >= lane.until:
+            peer.lane = lane = lane_of(peer, now)
         if lane is None or session is not lane.session or source != lane.to:
             return None
         if counter <= session.window.highest or peer.liveness.overdue(now):
@@ -110,42 +122,33 @@ class Express:
         try:
             plaintext = session.peek(datagram)
             packet, kind = plaintext[:-1], plaintext[-1]
-            if packet[12:20] != peer.inbound_addresses or not is_whole(packet):
-                return None
-            if kind not in (KIND_IPV4, KIND_PARTIAL):
+            if addresses_of(packet) != peer.inbound_addresses or kind not in (KIND_IPV4, KIND_PARTIAL):
                 return None
             offload = begun_checksum(packet) if kind == KIND_PARTIAL else None
         except PeerError:
             return None
         session.window.mark(counter)
-        self._received = peer, packet, size, now
+        self._passed.append(_Passed(now, peer, packet, offload))
         return Deliver(packet, offload)
 
     def settle(self) -> None:
-        """Note what has just been sent or received."""
-        if self._received is not None:
-            peer, data, size, now = self._received
-            self._received = None
-            peer.rx_bytes += size
-            peer.mapping.last_heard = peer.current_heard = peer.data_heard = peer.last_traffic = now
-            peer.flows.received(data)
-            peer.liveness.received()
-            peer.liveness.received_data(now)
-            self._schedule.ask(peer.name, peer.liveness.next_timeout())
-        if self._sent is not None:
-            peer, packet, sent = self._sent
-            self._sent, now = None, sent.sent_at
-            if peer.host.policy.stores:
-                peer.stash.keep(sent)
-                peer.flows.sent(packet, sent.session, now)
-            peer.tx_bytes += len(sent.payload)
+        """Note what has been sent and received."""
+        if not self._passed:
+            return
+        passed, self._passed = self._passed, []
+        for one in passed:
+            peer, now, size = one.peer, one.at, len(one.packet) + SEAL_OVERHEAD
             peer.last_traffic = now
-            peer.liveness.sent_data(now)
+            if one.sent is None:
+                peer.rx_bytes += size
+                peer.mapping.last_heard = peer.current_heard = peer.data_heard = now
+                peer.flows.received(one.packet)
+                peer.liveness.received()
+                peer.liveness.received_data(now)
+            else:
+                peer.tx_bytes += size
+                if peer.host.policy.stores:
+                    peer.stash.keep(one.sent)
+                    peer.flows.sent(Packet(one.packet, one.offload), one.sent.session, now)
+                peer.liveness.sent_data(now)
             self._schedule.ask(peer.name, peer.liveness.next_timeout())
-
-
-def _lane(peer: Peer, now: Instant) -> Lane | None:
-    lane = peer.lane
-    if lane is None or now >= lane.until:
-        peer.lane = lane = lane_of(peer, now)
-    return lane

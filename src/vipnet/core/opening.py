@@ -26,7 +26,7 @@ from vipnet.wire.datagram import (
     piece_size,
     position_of,
 )
-from vipnet.wire.inner import is_whole
+from vipnet.wire.inner import addresses_of
 from vipnet.wire.offload import Packet, begun_checksum
 from vipnet.wire.tcp import HEADERS_MAX, TcpRun, trailer_size
 
@@ -241,7 +241,7 @@ class Opener:
         self._end_run()
         body = buffer[position : position + size]
         if kind in (KIND_IPV4, KIND_PARTIAL):
-            if not is_whole(body):
+            if addresses_of(body) is None:
                 raise WireError(f"IPv4 packet: {size} bytes are not one")
             offload = begun_checksum(body) if kind == KIND_PARTIAL else None
             self.opened.packets.append(Packet(body, offload))

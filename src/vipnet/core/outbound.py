@@ -11,7 +11,7 @@ from vipnet.core.peer import Peer
 from vipnet.core.sealing import sealed_size
 from vipnet.core.session import Session
 from vipnet.types import Instant
-from vipnet.wire.inner import Unreachable, is_whole
+from vipnet.wire.inner import Unreachable, addresses_of
 from vipnet.wire.offload import Packet
 
 
@@ -25,18 +25,18 @@ def by_peer(host: Host, packets: Sequence[Packet]) -> Iterator[tuple[Peer | None
     peer: Peer | None = None
     addresses = b""  # of the group
     for packet in packets:
-        data = packet.data
-        if not is_whole(data):
+        found = addresses_of(packet.data)
+        if found is None:
             host.count("not_ipv4")
             continue
-        if data[12:20] == addresses:
+        if found == addresses:
             group.append(packet)
             continue
         if peer is not None:
             yield peer, group
-        addresses = bytes(data[12:20])
+        addresses = found
         peer, group = host.remote_tokens.get(addresses[4:]), [packet]
-        if peer is None or addresses[:4] != peer.inbound_addresses[4:]:
+        if peer is None or addresses != peer.outbound_addresses:
             yield None, group
             peer, addresses = None, b""
     if peer is not None:

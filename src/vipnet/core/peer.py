@@ -97,6 +97,7 @@ class Peer:
         self.boot_id: bytes | None = None
         self.runs = Runs()
         self.inbound_addresses = b""  # source and destination of every packet from the peer
+        self.outbound_addresses = b""  # and of every packet to it
 
         self.last_traffic: Instant | None = None
         self.wanted_until: Instant | None = None  # an application waits for the token

@@ -91,12 +91,6 @@ class Session:
         self.sent = counter + 1
         return self._sealing.seal(self.remote_index, counter, body + bytes((kind,)))
 
-    def seal_plaintext(self, plaintext: bytes | memoryview) -> bytes:
-        """The same of a body with its kind behind it."""
-        counter = self.sent
-        self.sent = counter + 1
-        return self._sealing.seal(self.remote_index, counter, plaintext)
-
     def peek(self, datagram: bytes | memoryview) -> bytes:
         """The plaintext of DATAGRAM. Raise CryptoError; the replay window is the caller's."""
         return self._opening.open(datagram)

@@ -42,7 +42,8 @@ class ReplayWindow:
         """
         highest = self.highest
         if counter > highest:
-            self._clear((highest >> 3) + 1, counter >> 3)
+            if counter >> 3 != highest >> 3:
+                self._clear((highest >> 3) + 1, counter >> 3)
             self.highest = counter
         elif highest - counter >= self._size:
             raise ValueError(f"counter {counter} is below the window")

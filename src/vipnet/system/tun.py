@@ -47,7 +47,9 @@ class PacketDevice(Protocol):
 
     async def receive(self) -> list[Packet]: ...
 
-    def receive_nowait(self, at_most: int = ..., /) -> list[Packet]: ...
+    def receive_one(self) -> Packet | None: ...
+
+    def receive_nowait(self) -> list[Packet]: ...
 
     def send(self, packet: bytes | memoryview, left: Offload | None = None, /) -> bool: ...
 
@@ -73,6 +75,7 @@ class TunDevice:
         os.set_blocking(self._fd, False)
         os.set_inheritable(self._fd, False)
         self._memory = memoryview(bytearray(_MEMORY_BYTES))
+        self._one = (self._memory[:_READ_BYTES],)
         self._drained = False  # whether the last read came to the end of what was there
         self.refused = 0  # what the kernel handed over though it was not asked to
         try:
@@ -109,12 +112,24 @@ class TunDevice:
             if packets := self.receive_nowait():
                 return packets
 
-    def receive_nowait(self, at_most: int = BATCH) -> list[Packet]:
+    def receive_one(self) -> Packet | None:
+        """The next packet, if it is there already and what the kernel may hand over; errors as receive()."""
+        try:
+            size = os.readv(self._fd, self._one)
+        except BlockingIOError:
+            self._drained = True
+            return None
+        except OSError as error:
+            raise self._gone(error) from None
+        self._drained = False
+        return self._packet(0, size)
+
+    def receive_nowait(self) -> list[Packet]:
         """What is there already, as far as there is room for one more of the largest; errors as receive()."""
         memory, fd, at = self._memory, self._fd, 0
         packets: list[Packet] = []
         self._drained = False
-        while at <= _LAST_START and len(packets) < at_most:
+        while at <= _LAST_START and len(packets) < BATCH:
             try:
                 size = os.readv(fd, (memory[at : at + _READ_BYTES],))
             except BlockingIOError:
@@ -123,20 +138,26 @@ class TunDevice:
             except OSError as error:
                 if packets:
                     break
-                if self._fd < 0:
-                    raise trio.ClosedResourceError from None
-                raise HostError(
-                    f"interface {self.name} is gone: {error.strerror}; start vipnet again"
-                ) from None
-            start, end = at + self._header_size, at + size
-            try:
-                left = virtio.decode(memory, at, end) if self._header_size else None
-            except ValueError:
-                self.refused += 1
-                continue
-            packets.append(Packet(memory[start:end], left, memory[start : end + TRAILER_MAX]))
-            at = end + TRAILER_MAX
+                raise self._gone(error) from None
+            if packet := self._packet(at, size):
+                packets.append(packet)
+                at += size + TRAILER_MAX
         return packets
+
+    def _packet(self, at: int, size: int) -> Packet | None:
+        """What was read to the memory from AT on; None when the kernel should not have handed it over."""
+        memory, start, end = self._memory, at + self._header_size, at + size
+        try:
+            left = virtio.decode(memory, at, end) if self._header_size else None
+        except ValueError:
+            self.refused += 1
+            return None
+        return Packet(memory[start:end], left, memory[start : end + TRAILER_MAX])
+
+    def _gone(self, error: OSError) -> Exception:
+        if self._fd < 0:
+            return trio.ClosedResourceError()
+        return HostError(f"interface {self.name} is gone: {error.strerror}; start vipnet again")
 
     def send(self, packet: bytes | memoryview, left: Offload | None = None) -> bool:
         """Hand PACKET to the kernel, which does what is LEFT.

@@ -14,6 +14,7 @@ from vipnet.wire.checksum import checksum
 
 # version and IHL, TOS, length, id, flags and fragment offset, TTL, protocol, checksum, source, destination
 _IPV4 = struct.Struct("!BBHHHBBH4s4s")
+_unpack_whole = struct.Struct("!BxH8x8s").unpack_from  # version and IHL, total length, both addresses
 _ICMP = struct.Struct("!BBHHH")  # type, code, checksum, unused, next hop's MTU (RFC 1191 section 4)
 
 IPV4_HEADER_MIN: Final = 20  # bytes
@@ -83,13 +84,16 @@ def parse_ipv4(packet: bytes | memoryview) -> Ipv4:
     )
 
 
-def is_whole(packet: bytes | memoryview) -> bool:
-    """Whether parse_ipv4 would take PACKET: the same checks where its fields are not needed."""
+def addresses_of(packet: bytes | memoryview) -> bytes | None:
+    """Source and destination of PACKET; None when parse_ipv4 would not take it."""
     size = len(packet)
     if size < IPV4_HEADER_MIN:
-        return False
-    first = packet[0]
-    return 0x45 <= first <= 0x4F and (packet[2] << 8 | packet[3]) == size >= (first & 0x0F) << 2
+        return None
+    addresses: bytes
+    first, total, addresses = _unpack_whole(packet)
+    if total != size or not 0x45 <= first <= 0x4F or (first & 0x0F) << 2 > size:
+        return None
+    return addresses
 
 
 def is_fragment(header: bytes | memoryview) -> bool:

@@ -34,6 +34,7 @@ from vipnet.system.udp.opening import (
 from vipnet.types import Locator
 from vipnet.wire import socketerror
 
+_ALLOWED: Final = Fragmentation.ALLOWED  # looking into an Enum takes time
 _DATAGRAM_MAX: Final = 65_535  # bytes
 _CACHE_MAX: Final = 4096  # sources remembered as Locators
 _TURN: Final = 16  # datagrams after which the other family is heard first
@@ -59,13 +60,13 @@ class Received(Struct, frozen=True, gc=False):
 class DatagramSockets(Protocol):
     """What the daemon needs of the network; tests have one in memory."""
 
-    def fileno(self) -> int | None:
-        """To wait for from outside; None where only readable() can."""
+    def filenos(self) -> Collection[int]:
+        """To wait for from outside; none where only readable() can."""
         ...
 
     async def readable(self) -> None: ...
 
-    def receive_nowait(self) -> Received | None: ...
+    def receive_nowait(self, fd: int | None = ..., /) -> Received | None: ...
 
     def too_big_nowait(self, suspected: bool = ..., /) -> TooBig | None: ...
 
@@ -97,13 +98,14 @@ class UdpSockets:
 
     def __init__(self, port: int, *, dscp: int = 0, offloads: bool = True) -> None:
         self._sockets: dict[bool, socket.socket] = {}  # by "is IPv6"
+        self._by_fd: dict[int, socket.socket] = {}
         self._known: dict[tuple[str, int], Locator] = {}
         self._indices: dict[str, int] = {}
-        self._controls: dict[str, Control] = {}
+        self._controls: dict[str | None, Control] = {}  # by source; None has none
         self._detours: frozenset[str] = frozenset()
         self._past: dict[str, Control] = {}  # by destination: what keeps datagrams out of a detour
-        # One thing to wait for instead of two: an epoll is readable when a member is.
-        self._ready = select.epoll()
+        self._ready: select.epoll | None = None  # one thing for tasks to wait for instead of two
+        self._closed = False
         self._turn = 0
         self._memory = memoryview(bytearray(_DATAGRAM_MAX))
         self._offloads = self._segments = offloads  # whether the kernel may, and does, cut what is sent
@@ -125,17 +127,16 @@ class UdpSockets:
     def _add(self, sock: socket.socket) -> None:
         if self._offloads:
             self.trains = ask_for_trains(sock)
-        self._sockets[sock.family == socket.AF_INET6] = sock
-        self._ready.register(sock, select.EPOLLIN)
+        self._sockets[sock.family == socket.AF_INET6] = self._by_fd[sock.fileno()] = sock
 
     @property
     def segments(self) -> bool:
         """Whether the kernel cuts what is sent (UDP_SEGMENT, Linux 4.18); False: we do, one by one."""
         return self._segments
 
-    def fileno(self) -> int | None:
-        """A descriptor that is readable when a socket is, None after close()."""
-        return None if self._ready.closed else self._ready.fileno()
+    def filenos(self) -> Collection[int]:
+        """The sockets' descriptors, none after close()."""
+        return () if self._closed else self._by_fd
 
     async def readable(self) -> None:
         """Wait until receive_nowait() may have something.
@@ -143,15 +144,21 @@ class UdpSockets:
         Raise trio.ClosedResourceError after close().
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        if self._ready.closed:
+        if self._closed:
             raise trio.ClosedResourceError
+        if self._ready is None:
+            self._ready = select.epoll()  # readable when a member is
+            for fd in self._by_fd:
+                self._ready.register(fd, select.EPOLLIN)
         await trio.lowlevel.wait_readable(self._ready.fileno())
 
-    def receive_nowait(self) -> Received | None:
-        """What is there already, None when nothing is.
+    def receive_nowait(self, fd: int | None = None) -> Received | None:
+        """What is there already, None when nothing is: in one socket, or in any of them.
 
         The view is valid until the next call, whoever makes it: use it before anything else runs.
         """
+        if fd is not None:
+            return self._receive_from(self._by_fd[fd])
         for sock in self._in_turn():
             if received := self._receive_from(sock):
                 return received
@@ -240,18 +247,19 @@ class UdpSockets:
 
         Return what went wrong: no route, no such source, no buffer. Never wait, never raise OSError.
         """
-        is_ipv6 = ":" in destination.host
+        host = destination.host
+        is_ipv6 = ":" in host
         sock = self._sockets.get(is_ipv6)
         if sock is None or (source is not None and (":" in source) != is_ipv6):
             # The kernel would silently take another source for one of the other family.
             return OSError(errno.EAFNOSUPPORT, f"no way from {source or 'here'} to {destination}")
-        address = (destination.host, destination.port)
-        df = fragmentation is not Fragmentation.ALLOWED
+        address = (host, destination.port)
+        df = fragmentation is not _ALLOWED
         segmented = segment_size is not None and segment_size < len(payload)
         try:
             if df is not self._df[is_ipv6]:
                 self._set_df(sock, is_ipv6, df)
-            control = self._ancillary(source, destination)
+            control = self._controls.get(source) or self._ancillary(source, destination)
         except OSError as error:
             return error
         if not segmented:
@@ -333,7 +341,7 @@ class UdpSockets:
 
     def _ancillary(self, source: str | None, destination: Locator) -> Sequence[tuple[int, int, bytes]]:
         if source is not None:
-            return self._controls.get(source) or self._control(source)
+            return self._control(source)
         return self._past_detours(destination) if self._detours else ()
 
     def _past_detours(self, destination: Locator) -> Control:
@@ -370,11 +378,11 @@ class UdpSockets:
         return self._controls.setdefault(source, control)
 
     def close(self) -> None:
-        if self._ready.closed:
-            return
-        with contextlib.suppress(RuntimeError):  # outside of trio nobody can be waiting
-            trio.lowlevel.notify_closing(self._ready.fileno())
-        self._ready.close()
+        self._closed = True
+        if self._ready is not None and not self._ready.closed:
+            with contextlib.suppress(RuntimeError):  # outside of trio nobody can be waiting
+                trio.lowlevel.notify_closing(self._ready.fileno())
+            self._ready.close()
         for sock in self._sockets.values():
             sock.close()
 
