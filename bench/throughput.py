@@ -3,8 +3,8 @@
     ./run bench throughput [--rounds 5] [--seconds 3] [--only NAME ...] [--json FILE] [--plot FILE]
 
 Every overlay has two hosts and a wire of its own (`bench/testbed.py`); all are up at once, one is
-measured at a time, and each round goes through all of them, so that whatever else the machine
-does falls on all alike. Traffic is iperf3's, in both directions.
+measured at a time, and each case goes through all of them before the next one begins, so that
+whatever else the machine does falls on all alike. Traffic is iperf3's, in both directions.
 
     tcp_1, tcp_8      Mbit/s of payload received, 1 and 8 connections
     udp_1200, udp_64  datagrams a second received of those sent as fast as the sender can
@@ -69,18 +69,7 @@ class Meter:
         self.found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         self.failed: list[str] = []
 
-    def round(self) -> None:
-        bed = self.bed
-        for way in (Way(bed.a, bed.b), Way(bed.b, bed.a)):
-            with self._server(way.receiver):
-                for case, measure in self._cases().items():
-                    try:
-                        measure(way)
-                    except (TestbedError, subprocess.TimeoutExpired, KeyError, ValueError) as error:
-                        self.failed.append(f"{self.overlay.name} {case} {way}: {error}")
-
-    def _cases(self) -> dict[str, Callable[[Way], None]]:
-        return {
+        self.cases: dict[str, Callable[[Way], None]] = {
             "ping": self._ping,
             "tcp_1": self._tcp_1,
             "tcp_8": lambda way: self._note("tcp_8", way, self._tcp(way, 8)),
@@ -89,6 +78,17 @@ class Meter:
             "udp_clean": lambda way: self._note("udp_clean", way, self._clean_rate(way)),
             "ping_loaded": self._ping_loaded,
         }
+
+    def ways(self) -> tuple[Way, Way]:
+        return Way(self.bed.a, self.bed.b), Way(self.bed.b, self.bed.a)
+
+    def measure(self, case: str, way: Way) -> None:
+        """Find the figure; what went wrong is in `failed`."""
+        try:
+            with self._server(way.receiver):
+                self.cases[case](way)
+        except (TestbedError, subprocess.TimeoutExpired, KeyError, ValueError) as error:
+            self.failed.append(f"{self.overlay.name} {case} {way}: {error}")
 
     def _note(self, case: str, way: Way, value: float) -> None:
         self.found[case][str(way)].append(value)
@@ -206,9 +206,11 @@ def measure(names: tuple[str, ...], rounds: int, seconds: float) -> dict[str, An
         for meter in meters:
             meter.found["memory_idle"]["both"].append(resident_mb(meter.overlay.pids))
         for number in range(rounds):
-            for meter in meters:
-                _say(f"round {number + 1} of {rounds}: {meter.overlay.name}")
-                meter.round()
+            for way in (0, 1):
+                for case in meters[0].cases:
+                    _say(f"round {number + 1} of {rounds}: {case} {meters[0].ways()[way]}")
+                    for meter in meters:
+                        meter.measure(case, meter.ways()[way])
         return {
             "schema": 1,
             "environment": msgspec.to_builtins(environment()),
