@@ -82,14 +82,14 @@ class Traffic:
 
     def _serve_packets(self, now: Instant, slept: bool) -> bool:
         # One packet wakes us; to see that there is no second one would cost as much as a turn of the wait.
-        touched = self._send_one(now) if slept else self._handle_packets(self._tun.receive_nowait(), now)
-        return touched or self._others_wait()
+        if slept:
+            return self._send_one(now)
+        return self._handle_packets(self._tun.receive_nowait(), now) or self._others_wait()
 
     def _serve_datagrams(self, fd: int, now: Instant, slept: bool) -> bool:
         if slept and (received := self._sockets.receive_nowait(fd)):
             touched = self._handle_datagrams(received, now)
-            touched = self._send_one(now) or touched  # the kernel's answer, see _send_answers()
-            return touched or self._others_wait()
+            return self._send_one(now) or touched  # the kernel's answer, see _send_answers()
         heard, touched = self._hear(_TURN, fd)
         if heard:
             touched = self._send_answers() or touched
@@ -126,9 +126,13 @@ class Traffic:
         self._settle()
 
     def _send_one(self, now: Instant) -> bool:
+        """Serve what has come alone, if anything has: the same as `_handle_packets`, with less on its way."""
         if self._unsent or (packet := self._tun.receive_one()) is None:
-            return False
-        return self._handle_packets((packet,), now)
+            return self._others_wait()
+        if self.tap is None and (transmit := self._express.send(packet, now)):
+            self.send(transmit)
+            return bool(self._unsent)
+        return self._handle_packets((packet,), now) or self._others_wait()
 
     def _send_answers(self) -> bool:
         """What the kernel answered while it was handed packets: it answers an echo request at once."""

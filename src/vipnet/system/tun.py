@@ -75,7 +75,8 @@ class TunDevice:
         os.set_blocking(self._fd, False)
         os.set_inheritable(self._fd, False)
         self._memory = memoryview(bytearray(_MEMORY_BYTES))
-        self._one = (self._memory[:_READ_BYTES],)
+        self._one = (self._memory[:_READ_BYTES],)  # where a packet goes that is read alone,
+        self._header = self._memory[: self._header_size]  # and what is said of it
         self._drained = False  # whether the last read came to the end of what was there
         self.refused = 0  # what the kernel handed over though it was not asked to
         try:
@@ -122,6 +123,8 @@ class TunDevice:
         except OSError as error:
             raise self._gone(error) from None
         self._drained = False
+        if self._header == virtio.COMPLETE:
+            return Packet(self._memory[virtio.HEADER_SIZE : size])
         return self._packet(0, size)
 
     def receive_nowait(self) -> list[Packet]:
