@@ -28,6 +28,7 @@ from vipnet.core.outputs import (
     Transmit,
 )
 from vipnet.system.tun import BATCH
+from vipnet.system.udp import DatagramSockets
 from vipnet.types import Fqdn, Instant, Locator, Token
 from vipnet.wire.control import Keepalive
 from vipnet.wire.offload import Offload, Packet
@@ -116,7 +117,7 @@ class Journal:
 def engine_of(
     node: Passing | Node,
     tun: FakeTun,
-    sockets: FakeSockets,
+    sockets: DatagramSockets,
     store: Journal | None = None,
     now: Callable[[], float] = trio.current_time,
 ) -> Engine:

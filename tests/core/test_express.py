@@ -78,7 +78,7 @@ def test_what_passes_before_it_is_settled_is_noted_as_if_each_had_been() -> None
                 packet = Packet(between(sender, receiver, b"%d" % number))
                 sent = sender.node.express.send(packet, a.net.now)
                 assert sent is not None
-                received = receiver.node.express.receive(sent.payload, locator(sender), a.net.now)
+                received = receiver.node.express.receive(bytes(sent.payload), locator(sender), a.net.now)
                 assert received == Deliver(bytes(packet.data))
                 if notes_each:
                     sender.node.express.settle()

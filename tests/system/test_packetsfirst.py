@@ -61,7 +61,7 @@ def now() -> Instant:
 
 def served(*boxes: Mailbox) -> PacketsFirst:
     """What serves BOXES."""
-    return PacketsFirst({box.fd: box.serve for box in boxes}, settle=nothing, now=now)
+    return PacketsFirst({box.fd: box.serve for box in boxes}, settle=nothing, clock=now)
 
 
 @asynccontextmanager
@@ -138,7 +138,7 @@ def test_a_task_that_is_woken_runs_at_once() -> None:
             news.set()
             return True
 
-        first = PacketsFirst({box.fd: serve}, settle=nothing, now=now)
+        first = PacketsFirst({box.fd: serve}, settle=nothing, clock=now)
         with trio.fail_after(LONG_S):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(first.run)
@@ -162,7 +162,7 @@ def test_a_deadline_that_is_set_meanwhile_is_kept() -> None:
             timer.deadline = trio.current_time() + 0.01
             return True
 
-        first = PacketsFirst({box.fd: serve}, settle=nothing, now=now)
+        first = PacketsFirst({box.fd: serve}, settle=nothing, clock=now)
         with trio.fail_after(LONG_S):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(first.run)
@@ -196,7 +196,7 @@ class Accounts:
         return settled > 0
 
 
-def test_accounts_are_settled_in_the_next_lull() -> None:
+def test_accounts_are_settled_when_nothing_else_comes() -> None:
     async def main() -> None:
         box, accounts = Mailbox(), Accounts()
 
@@ -204,7 +204,7 @@ def test_accounts_are_settled_in_the_next_lull() -> None:
             box.serve(now, slept)
             return accounts.serve(now, slept)
 
-        first = PacketsFirst({box.fd: serve}, settle=accounts.settle, now=now)
+        first = PacketsFirst({box.fd: serve}, settle=accounts.settle, clock=now)
         box.put()
         with trio.fail_after(LONG_S):
             async with trio.open_nursery() as nursery:
@@ -220,11 +220,11 @@ def test_accounts_are_settled_in_the_next_lull() -> None:
     trio.run(main)
 
 
-def test_accounts_do_not_wait_for_a_lull_that_never_comes() -> None:
+def test_accounts_do_not_wait_for_a_pause_that_never_comes() -> None:
     async def main() -> None:
         box, accounts = Mailbox(), Accounts()
         box.leave = 10**9
-        first = PacketsFirst({box.fd: accounts.serve}, settle=accounts.settle, now=now)
+        first = PacketsFirst({box.fd: accounts.serve}, settle=accounts.settle, clock=now)
         box.put()
         with trio.fail_after(LONG_S):
             async with trio.open_nursery() as nursery:
@@ -243,7 +243,7 @@ def test_no_task_sees_accounts_that_are_open() -> None:
     async def main() -> None:
         box, accounts, seen = Mailbox(), Accounts(), []
         box.leave = 10**9
-        first = PacketsFirst({box.fd: accounts.serve}, settle=accounts.settle, now=now)
+        first = PacketsFirst({box.fd: accounts.serve}, settle=accounts.settle, clock=now)
         box.put()
         with trio.fail_after(LONG_S):
             async with trio.open_nursery() as nursery:
@@ -259,6 +259,31 @@ def test_no_task_sees_accounts_that_are_open() -> None:
     trio.run(main)
 
 
+def test_accounts_are_settled_although_a_deadline_passes_while_something_is_served() -> None:
+    async def main() -> None:
+        box, accounts = Mailbox(), Accounts()
+
+        def serve(at: Instant, slept: bool) -> bool:
+            while now() < late:
+                pass
+            box.serve(at, slept)
+            return accounts.serve(at, slept)
+
+        first = PacketsFirst({box.fd: serve}, settle=accounts.settle, clock=now)
+        with trio.fail_after(LONG_S):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(first.run)
+                await trio.testing.wait_all_tasks_blocked()
+                late = now() + 0.02
+                box.put()
+                await trio.sleep(0.01)
+                assert (accounts.open, accounts.settled) == (0, [1])
+                nursery.cancel_scope.cancel()
+        box.close()
+
+    trio.run(main)
+
+
 def test_what_is_served_is_told_the_time() -> None:
     async def main() -> None:
         box, told = Mailbox(), []
@@ -267,7 +292,7 @@ def test_what_is_served_is_told_the_time() -> None:
             told.append((at, now()))
             return box.serve(at, slept)
 
-        first = PacketsFirst({box.fd: serve}, settle=nothing, now=now)
+        first = PacketsFirst({box.fd: serve}, settle=nothing, clock=now)
         with trio.fail_after(LONG_S):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(first.run)
@@ -342,7 +367,7 @@ def test_a_task_that_is_woken_runs_although_what_else_woke_trio_is_over() -> Non
             news.set()
             return True
 
-        first = PacketsFirst({box.fd: serve}, settle=nothing, now=now)
+        first = PacketsFirst({box.fd: serve}, settle=nothing, clock=now)
         with left, right, trio.fail_after(LONG_S):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(first.run)
@@ -370,7 +395,7 @@ def test_a_fault_ends_the_task_that_serves() -> None:
         def serve(now: Instant, slept: bool) -> bool:
             raise OSError("tun0 is gone")
 
-        first = PacketsFirst({box.fd: serve}, settle=nothing, now=now)
+        first = PacketsFirst({box.fd: serve}, settle=nothing, clock=now)
         box.put()
         try:
             with trio.fail_after(LONG_S), pytest.raises(OSError, match="tun0 is gone"):

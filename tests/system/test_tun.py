@@ -118,6 +118,42 @@ def test_without_offloads_packets_are_complete(
         space.call(lambda: trio.run(main, space))
 
 
+@pytest.mark.parametrize("offloads", [True, False])
+def test_a_packet_is_read_alone(offloads: bool) -> None:
+    """Complete ones, and those whose checksum is only begun; what follows stays there."""
+
+    def inside(space: Namespace) -> None:
+        device = TunDevice("tun7", 1400, offloads=offloads)
+        space.ip("addr add 240.0.0.1/32 dev tun7\nroute add 240.0.0.0/4 dev tun7")
+        assert device.receive_one() is None
+        sent = udp("240.0.0.1", "240.0.0.2", b"complete")
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as application,
+        ):
+            raw.sendto(sent, ("240.0.0.2", 0))
+            application.sendto(b"begun", ("240.0.0.2", 1000))
+            raw.sendto(sent, ("240.0.0.2", 0))
+        first, second = device.receive_one(), device.receive_one()
+        assert first is not None
+        assert first.offload is None
+        assert second is not None
+        assert (second.offload is not None) == offloads
+        assert whole([second]).endswith(b"begun")
+        (third,) = device.receive_nowait()
+        assert dpkt.ip.IP(bytes(third.data)).data.data == b"complete"
+        assert device.receive_one() is None
+        space.ip("link delete tun7")
+        with pytest.raises(HostError, match="tun7 is gone"):
+            device.receive_one()
+        device.close()
+        with pytest.raises(trio.ClosedResourceError):
+            device.receive_one()
+
+    with namespace() as space:
+        space.call(lambda: inside(space))
+
+
 def test_the_interface_is_as_asked_for_and_ends_with_close() -> None:
     def inside(space: Namespace) -> None:
         device = TunDevice("tun7", 1380)

@@ -56,7 +56,7 @@ _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": loggi
 log = logging.getLogger(__name__)
 
 
-# Seconds on CLOCK_BOOTTIME: a lease runs out while the host sleeps. Each packet asks: no function of ours.
+# Seconds on CLOCK_BOOTTIME: a lease runs out while the host sleeps. On the short way a function costs.
 now: Final = cast("Callable[[], Instant]", partial(time.clock_gettime, time.CLOCK_BOOTTIME))
 
 
@@ -126,7 +126,7 @@ class Engine:
         return self.emit(self.node.receive_long_way(data, size, source, now))
 
     def _settle(self) -> bool:
-        """What was in a hurry has left."""
+        """What took the short way has left: note it."""
         self.node.express.settle()
         return self._set_timer()
 

@@ -31,12 +31,12 @@ class Traffic:
     """Everything that is read, and written, as soon as that can be.
 
     express    for what comes alone
-    packets    given what applications sent, and when, and does not go that way; like `datagrams` it returns
-               whether tasks may have been touched
-    datagrams  given what came from other hosts, and when
+    packets    given what else applications sent, and when; like `datagrams` it returns whether tasks may have
+               been touched
+    datagrams  given what else came from other hosts, and when
     too_big    given what did not pass a link, as the kernel or a router says
-    settle     called when what was read has been served for some moments, and before anything else happens;
-               also returns whether tasks may have been touched
+    settle     called some moments after what was read is served, and before any task runs; also returns
+               whether tasks may have been touched
     counters   of what was refused
     now        the clock
     """
@@ -75,7 +75,7 @@ class Traffic:
             else:
                 serve: dict[int, Serve] = {fd: partial(self._serve_datagrams, fd) for fd in sockets}
                 serve[tun] = self._serve_packets
-                self._first = PacketsFirst(serve, settle=self._settle, now=self._now)
+                self._first = PacketsFirst(serve, settle=self._settle, clock=self._now)
                 nursery.start_soon(self._first.run)
 
     # --- in trio's waits
@@ -83,13 +83,17 @@ class Traffic:
     def _serve_packets(self, now: Instant, slept: bool) -> bool:
         # One packet wakes us; to see that there is no second one would cost as much as a turn of the wait.
         if slept:
-            return self._send_one(now)
-        return self._handle_packets(self._tun.receive_nowait(), now) or self._others_wait()
+            touched = self._send_one(now)
+        else:
+            packets = self._tun.receive_nowait()
+            touched = bool(packets) and self._handle_packets(packets, now)
+        return touched or self._others_wait()
 
     def _serve_datagrams(self, fd: int, now: Instant, slept: bool) -> bool:
         if slept and (received := self._sockets.receive_nowait(fd)):
             touched = self._handle_datagrams(received, now)
-            return self._send_one(now) or touched  # the kernel's answer, see _send_answers()
+            touched = self._send_one(now) or touched  # the kernel's answer, see _send_answers()
+            return touched or self._others_wait()  # an error can wait: it keeps the socket readable
         heard, touched = self._hear(_TURN, fd)
         if heard:
             touched = self._send_answers() or touched
@@ -126,13 +130,8 @@ class Traffic:
         self._settle()
 
     def _send_one(self, now: Instant) -> bool:
-        """Serve what has come alone, if anything has: the same as `_handle_packets`, with less on its way."""
-        if self._unsent or (packet := self._tun.receive_one()) is None:
-            return self._others_wait()
-        if self.tap is None and (transmit := self._express.send(packet, now)):
-            self.send(transmit)
-            return bool(self._unsent)
-        return self._handle_packets((packet,), now) or self._others_wait()
+        packet = None if self._unsent else self._tun.receive_one()
+        return packet is not None and self._handle_packets((packet,), now)
 
     def _send_answers(self) -> bool:
         """What the kernel answered while it was handed packets: it answers an echo request at once."""
@@ -140,7 +139,8 @@ class Traffic:
         # As many as there may be, or single segments, each acknowledged at once, fill tun0 turn by turn.
         for _ in range(_ANSWERS):
             packets = [] if self._unsent else self._tun.receive_nowait()
-            touched = self._handle_packets(packets, self._now()) or touched
+            if packets:
+                touched = self._handle_packets(packets, self._now()) or touched
             if len(packets) < BATCH:
                 break
         return touched
@@ -168,7 +168,7 @@ class Traffic:
         if len(packets) == 1 and (transmit := self._express.send(packets[0], now)):
             self.send(transmit)
             return False
-        return bool(packets) and self._packets(packets, now)
+        return self._packets(packets, now)
 
     def _handle_datagrams(self, received: Received, now: Instant) -> bool:
         data = received.payload

@@ -180,6 +180,7 @@ class Node:
         if delivered := self.express.receive(data, source, now):
             self.express.settle()
             return [delivered]
+        self.express.settle()
         outputs, errors = self._receive(memoryview(data), max(len(data), 1), source, now)
         if errors and not outputs:
             raise errors[0]

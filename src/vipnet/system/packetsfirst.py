@@ -4,8 +4,8 @@ A turn of trio's scheduler takes 15 µs when it is warm and several times that a
 processor's caches have forgotten it. So the run loop's wait is done here, for trio's own events and
 the packets together: those are served in place, until trio has something to do.
 
-What is to be done about a packet when it has left is put off until there is a lull: whoever the packet
-has woken wants the processor now, and may run on none but this one before we sleep.
+What is to be done about a packet when it has left is put off: whoever the packet has woken wants
+the processor now, and mostly it is this one.
 
 trio tells of the moment (`before_io_wait`, an instrument's), but not what it waits with: that is taken from
 its inside. Where it is not found, `available` says so, and packets are served by tasks as anything else.
@@ -24,7 +24,7 @@ from vipnet.types import Instant
 
 Serve = Callable[[Instant, bool], bool]
 
-LULL_S: Final = 0.001  # the shortest that epoll can wait
+SETTLE_S: Final = 0.001  # the shortest that epoll can wait
 _NAP_S: Final = 20e-6  # who waited longer has slept: one packet will have come, and not a queue
 
 
@@ -33,14 +33,14 @@ class PacketsFirst(trio.abc.Instrument):
 
     serve   by descriptor. Told the time, and whether we have slept before; returns whether tasks, or trio's
             deadlines, may have been touched. It must not block, and may do what a callback of trio's may
-    settle  called LULL_S after something was served, or before any task runs; returns the same
-    now     the clock for `serve`, seconds
+    settle  called SETTLE_S after something was served, or before any task runs; returns the same
+    clock   what `serve` is told, seconds
     """
 
     def __init__(
-        self, serve: Mapping[int, Serve], *, settle: Callable[[], bool], now: Callable[[], Instant]
+        self, serve: Mapping[int, Serve], *, settle: Callable[[], bool], clock: Callable[[], Instant]
     ) -> None:
-        self._serve, self._settle, self._now = dict(serve), settle, now
+        self._serve, self._settle, self._clock = dict(serve), settle, clock
         self._events = dict.fromkeys(serve, select.EPOLLIN)  # by descriptor: what is waited for
         self._epoll = select.epoll()
         self._trio_fd = -1  # none while nobody waits here
@@ -93,33 +93,36 @@ class PacketsFirst(trio.abc.Instrument):
 
     def _serve_for(self, timeout: float) -> bool:
         """Return whether trio has something to do that it does not know of."""
-        poll, serve, trio_fd, clock = self._epoll.poll, self._serve, self._trio_fd, self._now
+        poll, serve, trio_fd, clock = self._epoll.poll, self._serve, self._trio_fd, self._clock
         knows = timeout <= 0
-        asleep_at = clock()
-        until, settle_at, at_most = asleep_at + timeout, math.inf, len(serve) + 1
+        now = clock()
+        until, settle_at, at_most = now + timeout, math.inf, len(serve) + 1
         while True:
-            ready = poll(max(min(until, settle_at) - asleep_at, 0), at_most)
+            asleep_at, touched = now, False
+            ready = poll(max(min(until, settle_at) - now, 0), at_most)
             now = clock()
-            slept, touched = now - asleep_at > _NAP_S, False
+            slept = now - asleep_at > _NAP_S
             for fd, _ in ready:
                 if fd == trio_fd:
                     knows = True
-                elif serve[fd](now, slept):
+                    continue
+                if serve[fd](now, slept):
                     touched = True
                 elif settle_at == math.inf:
-                    settle_at = now + LULL_S
+                    settle_at = now + SETTLE_S
+                now = clock()
             if touched or knows or now >= min(until, settle_at):
                 touched, settle_at = self._settle() or touched, math.inf
             if knows:
                 # What trio was to hear of may be over: room in a socket that has been filled again here.
                 return touched and timeout > 0
-            asleep_at = clock()
             if touched:
                 state = trio.lowlevel.current_statistics()
-                until = min(until, asleep_at + state.seconds_to_next_deadline)
+                until = min(until, now + state.seconds_to_next_deadline)
                 if state.tasks_runnable:
                     return True
-            if asleep_at >= until:
+                now = clock()  # what that took is no sleep
+            if now >= until:
                 return True
 
 

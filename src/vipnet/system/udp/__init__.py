@@ -101,7 +101,7 @@ class UdpSockets:
         self._by_fd: dict[int, socket.socket] = {}
         self._known: dict[tuple[str, int], Locator] = {}
         self._indices: dict[str, int] = {}
-        self._controls: dict[str | None, Control] = {}  # by source; None has none
+        self._controls: dict[str | None, Control] = {}  # by source; there is none for None
         self._detours: frozenset[str] = frozenset()
         self._past: dict[str, Control] = {}  # by destination: what keeps datagrams out of a detour
         self._ready: select.epoll | None = None  # one thing for tasks to wait for instead of two
@@ -341,7 +341,7 @@ class UdpSockets:
 
     def _ancillary(self, source: str | None, destination: Locator) -> Sequence[tuple[int, int, bytes]]:
         if source is not None:
-            return self._control(source)
+            return self._make_control(source)
         return self._past_detours(destination) if self._detours else ()
 
     def _past_detours(self, destination: Locator) -> Control:
@@ -370,7 +370,7 @@ class UdpSockets:
             self._past[destination.host] = control
         return control
 
-    def _control(self, source: str) -> Control:
+    def _make_control(self, source: str) -> Control:
         """The ancillary data that sets a datagram's source (ip(7), ipv6(7)); raise OSError for no address."""
         control = [packet_info(source, self._indices.get(source, 0))]
         if len(self._controls) >= _CACHE_MAX:
