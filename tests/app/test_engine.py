@@ -67,6 +67,14 @@ class Passing:
         return [Transmit(bytes(one.data) * 5, THERE, None, len(one.data)) for one in packets]
 
 
+def test_packets_alone_touch_no_task() -> None:
+    engine = engine_of(Passing(), FakeTun(), FakeSockets(FakeWire(), HERE))
+    packets: list[Output] = [Transmit(b"out", THERE), Deliver(b"in")]
+    assert not engine.emit(packets)
+    assert engine.emit([*packets, LogEvent("something", {})])
+    assert engine.emit([LogEvent("something", {}), *packets])
+
+
 class FullSockets(FakeSockets):
     """A socket buffer that takes so many sends and is then full until somebody makes room."""
 

@@ -51,6 +51,7 @@ from vipnet.wire.offload import Packet
 _BACKLOG: Final = 1024  # datagrams that timers wait for: acks of as many partners
 # Nobody outside of this process hears of these: what stands before them may be stored later.
 _SAYS_NOTHING: Final = (MoveReport, LogEvent, SessionReady, PathAnswered, SeenAt)
+_PACKETS: Final = (Transmit, Deliver)  # no task hears of these
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 
 log = logging.getLogger(__name__)
@@ -273,7 +274,7 @@ class Engine:
 
         Return whether tasks or their deadlines may have been touched.
         """
-        stored, unstored = 0, 0  # places in OUTPUTS
+        touched, stored, unstored = False, 0, 0  # the latter are places in OUTPUTS
         for place, output in enumerate(outputs, 1):
             if isinstance(output, StoreOutput):
                 unstored = place
@@ -282,10 +283,11 @@ class Engine:
                 self._store.apply([one for one in outputs if isinstance(one, StoreOutput)])
                 stored = len(outputs)
             self._do(output)
+            if not isinstance(output, _PACKETS):
+                touched = True
         if unstored > stored:
             self._store.apply([one for one in outputs if isinstance(one, StoreOutput)])
-        self._set_timer()
-        return True
+        return self._set_timer() or touched
 
     def _set_timer(self) -> bool:
         """Something may be due earlier than it was. Return whether it is."""
