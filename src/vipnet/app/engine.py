@@ -92,8 +92,8 @@ class Engine:
             sockets,
             self.counters,
             express=node.express,
-            packets=self._handle_packets,
-            datagrams=self._handle_datagrams,
+            packets=self._send_long_way,
+            datagrams=self._receive_long_way,
             too_big=self._handle_too_big,
             settle=self._settle,
             now=now,
@@ -119,10 +119,10 @@ class Engine:
             self.emit(self.node.start(self._now()))
             task_status.started()
 
-    def _handle_packets(self, packets: Sequence[Packet], now: Instant) -> bool:
+    def _send_long_way(self, packets: Sequence[Packet], now: Instant) -> bool:
         return self.emit(self.node.send_long_way(packets, now))
 
-    def _handle_datagrams(self, received: Received, now: Instant) -> bool:
+    def _receive_long_way(self, received: Received, now: Instant) -> bool:
         data, size, source = received.payload, received.segment_size, received.source
         return self.emit(self.node.receive_long_way(data, size, source, now))
 

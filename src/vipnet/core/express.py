@@ -89,7 +89,7 @@ class Express:
         peer = self._host.remote_tokens.get(addresses[4:])
         if peer is None or addresses != peer.outbound_addresses:
             return None
-        lane = peer.lane
+        lane = peer.lane  # here and in receive(): a function for it would cost more than it does
         if lane is None or now >= lane.until:
             peer.lane = lane = lane_of(peer, now)
         if lane is None or lane.session.sent >= REKEY_AFTER_COUNT:
