@@ -65,9 +65,9 @@ def served(*boxes: Mailbox) -> PacketsFirst:
 
 
 @asynccontextmanager
-async def serving(*boxes: Mailbox) -> AsyncIterator[PacketsFirst]:
+async def serving(*boxes: Mailbox, by: PacketsFirst | None = None) -> AsyncIterator[PacketsFirst]:
     """The boxes are served; a test that hangs fails."""
-    first = served(*boxes)
+    first = by or served(*boxes)
     try:
         with trio.fail_after(LONG_S):
             async with trio.open_nursery() as nursery:
@@ -205,15 +205,11 @@ def test_accounts_are_settled_when_nothing_else_comes() -> None:
             return accounts.serve(now, slept)
 
         first = PacketsFirst({box.fd: serve}, settle=accounts.settle, clock=now)
-        box.put()
-        with trio.fail_after(LONG_S):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(first.run)
-                # Nothing else would wake trio before.
-                with trio.move_on_after(LONG_S / 2) as waiting:
-                    await accounts.may_wake.wait()
-                nursery.cancel_scope.cancel()
-        box.close()
+        async with serving(box, by=first):
+            box.put()
+            # Nothing else would wake trio before.
+            with trio.move_on_after(LONG_S / 2) as waiting:
+                await accounts.may_wake.wait()
         assert not waiting.cancel_called, "it ran when its time was over"
         assert accounts.settled == [1]
 
@@ -225,14 +221,10 @@ def test_accounts_do_not_wait_for_a_pause_that_never_comes() -> None:
         box, accounts = Mailbox(), Accounts()
         box.leave = 10**9
         first = PacketsFirst({box.fd: accounts.serve}, settle=accounts.settle, clock=now)
-        box.put()
-        with trio.fail_after(LONG_S):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(first.run)
-                with trio.move_on_after(LONG_S / 2) as waiting:
-                    await accounts.may_wake.wait()
-                nursery.cancel_scope.cancel()
-        box.close()
+        async with serving(box, by=first):
+            box.put()
+            with trio.move_on_after(LONG_S / 2) as waiting:
+                await accounts.may_wake.wait()
         assert not waiting.cancel_called
         assert accounts.settled[0] > 1
 
@@ -244,15 +236,11 @@ def test_no_task_sees_accounts_that_are_open() -> None:
         box, accounts, seen = Mailbox(), Accounts(), []
         box.leave = 10**9
         first = PacketsFirst({box.fd: accounts.serve}, settle=accounts.settle, clock=now)
-        box.put()
-        with trio.fail_after(LONG_S):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(first.run)
-                for _ in range(200):
-                    await trio.to_thread.run_sync(lambda: None)
-                    seen.append(accounts.open)
-                nursery.cancel_scope.cancel()
-        box.close()
+        async with serving(box, by=first):
+            box.put()
+            for _ in range(200):
+                await trio.to_thread.run_sync(lambda: None)
+                seen.append(accounts.open)
         assert accounts.settled
         assert set(seen) == {0}
 
@@ -270,16 +258,11 @@ def test_accounts_are_settled_although_a_deadline_passes_while_something_is_serv
             return accounts.serve(at, slept)
 
         first = PacketsFirst({box.fd: serve}, settle=accounts.settle, clock=now)
-        with trio.fail_after(LONG_S):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(first.run)
-                await trio.testing.wait_all_tasks_blocked()
-                late = now() + 0.02
-                box.put()
-                await trio.sleep(0.01)
-                assert (accounts.open, accounts.settled) == (0, [1])
-                nursery.cancel_scope.cancel()
-        box.close()
+        async with serving(box, by=first):
+            late = now() + 0.02
+            box.put()
+            await trio.sleep(0.01)
+            assert (accounts.open, accounts.settled) == (0, [1])
 
     trio.run(main)
 
@@ -293,15 +276,10 @@ def test_what_is_served_is_told_the_time() -> None:
             return box.serve(at, slept)
 
         first = PacketsFirst({box.fd: serve}, settle=nothing, clock=now)
-        with trio.fail_after(LONG_S):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(first.run)
-                await trio.testing.wait_all_tasks_blocked()
-                before = now()
-                await trio.to_thread.run_sync(box.put)
-                await box.has_served(1)
-                nursery.cancel_scope.cancel()
-        box.close()
+        async with serving(box, by=first):
+            before = now()
+            await trio.to_thread.run_sync(box.put)
+            await box.has_served(1)
         ((at, then),) = told
         assert before <= at <= then
 
