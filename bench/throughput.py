@@ -68,7 +68,6 @@ class Meter:
         self.overlay, self.bed, self.seconds = overlay, overlay.bed, seconds
         self.found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         self.failed: list[str] = []
-
         self.cases: dict[str, Callable[[Way], None]] = {
             "ping": self._ping,
             "tcp_1": self._tcp_1,
@@ -206,11 +205,11 @@ def measure(names: tuple[str, ...], rounds: int, seconds: float) -> dict[str, An
         for meter in meters:
             meter.found["memory_idle"]["both"].append(resident_mb(meter.overlay.pids))
         for number in range(rounds):
-            for way in (0, 1):
+            for ways in zip(*(meter.ways() for meter in meters), strict=True):
                 for case in meters[0].cases:
-                    _say(f"round {number + 1} of {rounds}: {case} {meters[0].ways()[way]}")
-                    for meter in meters:
-                        meter.measure(case, meter.ways()[way])
+                    _say(f"round {number + 1} of {rounds}: {case} {ways[0]}")
+                    for meter, way in zip(meters, ways, strict=True):
+                        meter.measure(case, way)
         return {
             "schema": 1,
             "environment": msgspec.to_builtins(environment()),

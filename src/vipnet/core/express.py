@@ -89,9 +89,7 @@ class Express:
         peer = self._host.remote_tokens.get(addresses[4:])
         if peer is None or addresses != peer.outbound_addresses:
             return None
-        lane = peer.lane  # here and in receive(): a function for it would cost more than it does
-        if lane is None or now >= lane.until:
-            peer.lane = lane = lane_of(peer, now)
+        lane = _lane(peer, now)
         if lane is None or lane.session.sent >= REKEY_AFTER_COUNT:
             return None
         if offload is not None and not is_begun(data, offload):
@@ -112,9 +110,7 @@ class Express:
         peer, session = self._host.indexes.get(index, _NOBODY)
         if not isinstance(peer, Peer) or not isinstance(session, Session):
             return None
-        lane = peer.lane
-        if lane is None or now >= lane.until:
-            peer.lane = lane = lane_of(peer, now)
+        lane = _lane(peer, now)
         if lane is None or session is not lane.session or source != lane.to:
             return None
         if counter <= session.window.highest or peer.liveness.overdue(now):
@@ -152,3 +148,10 @@ class Express:
                     peer.flows.sent(Packet(one.packet, one.offload), one.sent.session, now)
                 peer.liveness.sent_data(now)
             self._schedule.ask(peer.name, peer.liveness.next_timeout())
+
+
+def _lane(peer: Peer, now: Instant) -> Lane | None:
+    lane = peer.lane
+    if lane is None or now >= lane.until:
+        peer.lane = lane = lane_of(peer, now)
+    return lane

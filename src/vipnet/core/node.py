@@ -177,10 +177,10 @@ class Node:
 
     def handle_datagram(self, data: bytes, source: Locator, now: Instant) -> list[Output]:
         """One datagram. Raise PeerError for what is not acceptable: count it and go on."""
-        if delivered := self.express.receive(data, source, now):
-            self.express.settle()
-            return [delivered]
+        delivered = self.express.receive(data, source, now)
         self.express.settle()
+        if delivered:
+            return [delivered]
         outputs, errors = self._receive(memoryview(data), max(len(data), 1), source, now)
         if errors and not outputs:
             raise errors[0]

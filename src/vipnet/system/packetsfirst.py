@@ -24,7 +24,7 @@ from vipnet.types import Instant
 
 Serve = Callable[[Instant, bool], bool]
 
-SETTLE_S: Final = 0.001  # the shortest that epoll can wait
+_SETTLE_S: Final = 0.001  # the shortest that epoll can wait
 _NAP_S: Final = 20e-6  # who waited longer has slept: one packet will have come, and not a queue
 
 
@@ -33,7 +33,7 @@ class PacketsFirst(trio.abc.Instrument):
 
     serve   by descriptor. Told the time, and whether we have slept before; returns whether tasks, or trio's
             deadlines, may have been touched. It must not block, and may do what a callback of trio's may
-    settle  called SETTLE_S after something was served, or before any task runs; returns the same
+    settle  called a millisecond after something was served, or before any task runs; returns the same
     clock   what `serve` is told, seconds
     """
 
@@ -109,7 +109,7 @@ class PacketsFirst(trio.abc.Instrument):
                 if serve[fd](now, slept):
                     touched = True
                 elif settle_at == math.inf:
-                    settle_at = now + SETTLE_S
+                    settle_at = now + _SETTLE_S
                 now = clock()
             if touched or knows or now >= min(until, settle_at):
                 touched, settle_at = self._settle() or touched, math.inf
