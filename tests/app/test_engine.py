@@ -39,9 +39,10 @@ HERE, THERE = Locator("192.0.2.1", 5847), Locator("192.0.2.2", 5847)
 class NoExpress:
     """Everything takes the long way."""
 
-    def send(self, packet: Packet, now: Instant) -> None: ...
+    def send_first(self, packets: Sequence[Packet], now: Instant) -> list[Transmit]:
+        return []
 
-    def receive(self, datagram: memoryview, source: Locator, now: Instant) -> None: ...
+    def receive(self, data: memoryview, segment_size: int, source: Locator, now: Instant) -> None: ...
 
     def settle(self) -> None: ...
 
@@ -297,10 +298,10 @@ def test_what_cannot_take_the_short_way_tries_it_once() -> None:
     tries = 0
     receive = b.node.express.receive
 
-    def counted(datagram: bytes | memoryview, source: Locator, now: Instant) -> Deliver | None:
+    def counted(data: bytes | memoryview, segment_size: int, source: Locator, now: Instant) -> Deliver | None:
         nonlocal tries
         tries += 1
-        return receive(datagram, source, now)
+        return receive(data, segment_size, source, now)
 
     b.node.express.receive = counted  # type: ignore[method-assign]
 

@@ -10,7 +10,7 @@ from tests.sim.network import Network, SimHost, ipv4
 from tests.sim.scenario import Scenario
 
 from vipnet.core import express
-from vipnet.core.express import lane_of
+from vipnet.core.express import Express, lane_of
 from vipnet.core.outputs import Deliver, PathAnswered, Transmit
 from vipnet.types import Instant
 from vipnet.wire.control import Keepalive, PathChallenge
@@ -24,7 +24,8 @@ def test_the_short_way_and_the_long_one_are_the_same_to_all(
 ) -> None:
     short = Scenario(seed)
     short.run(steps=20)
-    monkeypatch.setattr(express, "SMALL", 0)
+    monkeypatch.setattr(Express, "send_first", lambda *_: [])
+    monkeypatch.setattr(Express, "receive", lambda *_: None)
     long = Scenario(seed)
     long.run(steps=20)
     assert short.properties.lanes > 0 == long.properties.lanes
@@ -51,7 +52,9 @@ def test_a_small_packet_goes_and_arrives() -> None:
     sent = sent_short(a, Packet(packet))
     assert sent is not None
     assert (sent.destination, session_at(a, b).sent) == (locator(b), counter + 1)
-    assert b.node.express.receive(memoryview(sent.payload), locator(a), b.net.now) == Deliver(packet)
+    assert b.node.express.receive(
+        memoryview(sent.payload), len(sent.payload), locator(a), b.net.now
+    ) == Deliver(packet)
     b.node.express.settle()
     size = len(sent.payload)
     assert (peer_at(a, b).tx_bytes, peer_at(b, a).rx_bytes) == (before[0] + size, before[1] + size)
@@ -78,7 +81,9 @@ def test_what_passes_before_it_is_settled_is_noted_as_if_each_had_been() -> None
                 packet = Packet(between(sender, receiver, b"%d" % number))
                 sent = sender.node.express.send(packet, a.net.now)
                 assert sent is not None
-                received = receiver.node.express.receive(bytes(sent.payload), locator(sender), a.net.now)
+                received = receiver.node.express.receive(
+                    bytes(sent.payload), len(sent.payload), locator(sender), a.net.now
+                )
                 assert received == Deliver(bytes(packet.data))
                 if notes_each:
                     sender.node.express.settle()
@@ -154,14 +159,14 @@ def test_a_packet_from_another_place_takes_the_long_way() -> None:
     a, b = pair(Network(7))
     sent = sent_short(a, Packet(between(a, b, b"from afar")))
     assert sent is not None
-    assert b.node.express.receive(memoryview(sent.payload), ELSEWHERE, b.net.now) is None
+    assert b.node.express.receive(memoryview(sent.payload), len(sent.payload), ELSEWHERE, b.net.now) is None
 
 
 def test_a_message_of_the_protocol_is_heard() -> None:
     net = Network(8)
     a, b = pair(net)
     keepalive = seal(a, b, Keepalive())
-    assert b.node.express.receive(memoryview(keepalive), locator(a), net.now) is None
+    assert b.node.express.receive(memoryview(keepalive), len(keepalive), locator(a), net.now) is None
     assert b.node.handle_datagrams(keepalive, len(keepalive), locator(a), net.now) == []
     challenge = seal(a, b, PathChallenge(bytes(8), locator(b)))
     answers = b.node.handle_datagrams(challenge, len(challenge), locator(a), net.now)

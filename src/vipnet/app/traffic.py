@@ -165,18 +165,17 @@ class Traffic:
     def _handle_packets(self, packets: Sequence[Packet], now: Instant) -> bool:
         if self.tap is not None:
             self.tap.sent(packets)
-        if len(packets) == 1 and (transmit := self._express.send(packets[0], now)):
+        sent = self._express.send_first(packets, now)
+        for transmit in sent:
             self.send(transmit)
-            return False
-        return self._packets(packets, now)
+        rest = packets[len(sent) :]
+        return bool(rest) and self._packets(rest, now)
 
     def _handle_datagrams(self, received: Received, now: Instant) -> bool:
-        data = received.payload
-        if received.segment_size == len(data):
-            deliver = self._express.receive(data, received.source, now)
-            if deliver is not None:
-                self.deliver(deliver)
-                return False
+        deliver = self._express.receive(received.payload, received.segment_size, received.source, now)
+        if deliver is not None:
+            self.deliver(deliver)
+            return False
         return self._datagrams(received, now)
 
     # --- out

@@ -1,16 +1,18 @@
-"""The short way of a small packet that comes alone, to or from a peer with whom nothing else is under way.
+"""The short way of a small packet that comes alone, or of a train, while the peer has nothing else under way.
 
 Nearly all that a packet may set off, it does not: no handshake is due, no path on trial, nothing
 was lost. A Lane says so, until something else happens to the peer. What does not fit goes the
 long way, `outbound` and `inbound`, which do the same and more.
 
-A ping and TCP's acknowledgements are such packets. What the long way costs them is not its work but its size:
-after a pause of some milliseconds the processor has to fetch all of it from memory again.
+A ping and TCP's acknowledgements are small. What the long way costs them is not its work but its size: after
+a pause of some milliseconds the processor has to fetch all of it from memory again. Trains come by the
+thousand in a second, and what is asked for each of them costs as much as to open it.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -18,17 +20,20 @@ from msgspec import Struct
 from vipnet.core.host import Host
 from vipnet.core.lane import Lane
 from vipnet.core.mapping import lease_expired
+from vipnet.core.opening import HEADROOM, open_whole, whole_train
 from vipnet.core.outputs import Deliver, Fragmentation, Transmit
 from vipnet.core.peer import Peer
 from vipnet.core.schedule import Schedule
+from vipnet.core.sealing import in_train, seal_train
 from vipnet.core.session import Session
 from vipnet.core.stash import Sent
 from vipnet.errors import PeerError
 from vipnet.policy import REKEY_AFTER_COUNT, REKEY_AFTER_S
 from vipnet.types import Instant, Locator
-from vipnet.wire.datagram import KIND_IPV4, KIND_PARTIAL, SEAL_OVERHEAD
+from vipnet.wire.datagram import FIRST_NUMBER, KIND_IPV4, KIND_PARTIAL, SEAL_OVERHEAD, counter_of
 from vipnet.wire.inner import addresses_of
-from vipnet.wire.offload import Offload, Packet, begun_checksum, is_begun
+from vipnet.wire.offload import Packet, begun_checksum, is_begun
+from vipnet.wire.tcp import plan_cut
 
 SMALL: Final = 256  # bytes of a packet: far below what any path carries whole
 _unpack_header = struct.Struct("!IQ").unpack_from
@@ -53,18 +58,24 @@ def lane_of(peer: Peer, now: Instant) -> Lane | None:
             return None
         until = min(until, ask_at)
     source = peer.source_for(to)
-    whole = peer.mtus.path(to, source, peer.host.tun_mtu).whole_max >= SMALL + SEAL_OVERHEAD
+    path = peer.mtus.path(to, source, peer.host.tun_mtu)
+    whole = path.whole_max >= SMALL + SEAL_OVERHEAD
     fragmentation = Fragmentation.AVOIDED if whole else Fragmentation.ALLOWED
-    return Lane(session, to, source, fragmentation, Instant(until))
+    return Lane(session, to, source, fragmentation, path, Instant(until))
 
 
 class _Passed(Struct, frozen=True):
-    """What went the short way and is not noted yet; `sent` is None when it was received."""
+    """What went the short way and is not noted yet.
+
+    size    bytes of all its datagrams
+    packet  as far as it is looked at
+    sent    None: it was received
+    """
 
     at: Instant
     peer: Peer
-    packet: bytes
-    offload: Offload | None
+    size: int
+    packet: Packet
     sent: Sent | None = None
 
 
@@ -72,18 +83,32 @@ class Express:
     """Seals and opens what may go the short way, and notes it when it is gone: nobody waits for that.
 
     It is noted by settle(), in its order, a moment later and before anything takes the long way.
+    Views are valid until the next read, and the next input.
     """
 
     def __init__(self, host: Host, schedule: Schedule) -> None:
         self._host, self._schedule = host, schedule
         self._passed: list[_Passed] = []
 
+    def send_first(self, packets: Sequence[Packet], now: Instant) -> list[Transmit]:
+        """As many of PACKETS, from the first on, as may go the short way; the rest take the long one."""
+        sent: list[Transmit] = []
+        for packet in packets:
+            if len(packet.data) <= SMALL and len(packets) > 1:
+                break  # small ones that came together are sealed together
+            transmit = self.send(packet, now)
+            if transmit is None:
+                break
+            sent.append(transmit)
+        return sent
+
     def send(self, packet: Packet, now: Instant) -> Transmit | None:
-        """PACKET, read from tun0, as a sealed datagram; None, and nothing has happened: take the long way."""
-        if len(packet.data) > SMALL:
+        """PACKET, read from tun0, as it is sent; None, and nothing has happened: take the long way."""
+        offload = packet.offload
+        small = bytes(packet.data) if len(packet.data) <= SMALL else None
+        if small is None and (offload is None or not offload.segment_size):
             return None
-        data, offload = bytes(packet.data), packet.offload
-        addresses = addresses_of(data)
+        addresses = addresses_of(packet.data if small is None else small)
         if addresses is None:
             return None
         peer = self._host.remote_tokens.get(addresses[4:])
@@ -92,40 +117,75 @@ class Express:
         lane = _lane(peer, now)
         if lane is None or lane.session.sent >= REKEY_AFTER_COUNT:
             return None
-        if offload is not None and not is_begun(data, offload):
+        if small is None:
+            return self._send_train(peer, lane, packet, now)
+        if offload is not None and not is_begun(small, offload):
             return None
         session = lane.session
         counter = session.sent
-        datagram = session.seal(data, KIND_IPV4 if offload is None else KIND_PARTIAL)
+        datagram = session.seal(small, KIND_IPV4 if offload is None else KIND_PARTIAL)
         sent = Sent(session, counter, datagram, lane.to, now, now)
-        self._passed.append(_Passed(now, peer, data, offload, sent))
+        self._passed.append(_Passed(now, peer, len(datagram), Packet(small, offload), sent))
         return Transmit(datagram, lane.to, lane.source, None, lane.fragmentation)
 
-    def receive(self, datagram: bytes | memoryview, source: Locator, now: Instant) -> Deliver | None:
-        """The packet in DATAGRAM; None, and nothing has happened: take the long way."""
-        size = len(datagram)
-        if not SEAL_OVERHEAD < size <= SMALL + SEAL_OVERHEAD:
+    def _send_train(self, peer: Peer, lane: Lane, packet: Packet, now: Instant) -> Transmit | None:
+        """All of PACKET in one train that its path carries."""
+        session, path = lane.session, lane.path
+        how = None if packet.offload is None else plan_cut(packet.data, packet.offload)
+        if how is None or in_train(session, packet.data, how) < how.count:
             return None
-        index, counter = _unpack_header(datagram)
+        size = how.plain_size + SEAL_OVERHEAD - 1
+        if path.narrow or size > path.whole_max or (size > path.watch_from and now >= path.watch_at):
+            return None
+        block = seal_train(session, packet.data, how, how.count)
+        sent = Sent(session, block.counter, block.payload, lane.to, now, now, False, size, block.repeated)
+        self._passed.append(_Passed(now, peer, len(block.payload), packet, sent))
+        self.settle()  # PACKET is looked at
+        return Transmit(block.payload, lane.to, lane.source, size, Fragmentation.AVOIDED)
+
+    def receive(
+        self, data: bytes | memoryview, segment_size: int, source: Locator, now: Instant
+    ) -> Deliver | None:
+        """The packet in DATA, which came as datagrams of SEGMENT_SIZE; None as from send()."""
+        size, several = len(data), segment_size < len(data)
+        if segment_size < SEAL_OVERHEAD or not (several or SEAL_OVERHEAD < size <= SMALL + SEAL_OVERHEAD):
+            return None
+        index, number = _unpack_header(data)
         peer, session = self._host.indexes.get(index, _NOBODY)
         if not isinstance(peer, Peer) or not isinstance(session, Session):
             return None
         lane = _lane(peer, now)
-        if lane is None or session is not lane.session or source != lane.to:
+        if lane is None or session is not lane.session or source != lane.to or peer.liveness.overdue(now):
             return None
-        if counter <= session.window.highest or peer.liveness.overdue(now):
+        open_it = self._open_train if several else self._open_one
+        packet = open_it(session, memoryview(data), segment_size, number)
+        if packet is None or addresses_of(packet.data) != peer.inbound_addresses:
+            return None
+        session.window.mark_run(counter_of(number), -(-size // segment_size))
+        self._passed.append(_Passed(now, peer, size, packet))
+        return Deliver(packet.data, packet.offload)
+
+    def _open_one(self, session: Session, datagram: memoryview, _: int, counter: int) -> Packet | None:
+        if not session.window.highest < counter < session.counters_max:
             return None
         try:
             plaintext = session.peek(datagram)
             packet, kind = plaintext[:-1], plaintext[-1]
-            if addresses_of(packet) != peer.inbound_addresses or kind not in (KIND_IPV4, KIND_PARTIAL):
+            if kind not in (KIND_IPV4, KIND_PARTIAL):
                 return None
-            offload = begun_checksum(packet) if kind == KIND_PARTIAL else None
+            return Packet(packet, begun_checksum(packet) if kind == KIND_PARTIAL else None)
         except PeerError:
             return None
-        session.window.mark(counter)
-        self._passed.append(_Passed(now, peer, packet, offload))
-        return Deliver(packet, offload)
+
+    def _open_train(self, session: Session, data: memoryview, stride: int, number: int) -> Packet | None:
+        trains = session.trains
+        if trains is None or number < FIRST_NUMBER or counter_of(number) <= session.window.highest:
+            return None
+        if not whole_train(session, data, stride):
+            return None
+        buffer = self._host.plaintexts(len(data), stride)
+        run = open_whole(session, trains, data, stride, buffer[HEADROOM:])
+        return None if run is None else run.finish(buffer, HEADROOM)
 
     def settle(self) -> None:
         """Note what has been sent and received."""
@@ -133,19 +193,19 @@ class Express:
             return
         passed, self._passed = self._passed, []
         for one in passed:
-            peer, now, size = one.peer, one.at, len(one.packet) + SEAL_OVERHEAD
+            peer, now = one.peer, one.at
             peer.last_traffic = now
             if one.sent is None:
-                peer.rx_bytes += size
+                peer.rx_bytes += one.size
                 peer.mapping.last_heard = peer.current_heard = peer.data_heard = now
-                peer.flows.received(one.packet)
+                peer.flows.received(one.packet.data)
                 peer.liveness.received()
                 peer.liveness.received_data(now)
             else:
-                peer.tx_bytes += size
+                peer.tx_bytes += one.size
                 if peer.host.policy.stores:
                     peer.stash.keep(one.sent)
-                    peer.flows.sent(Packet(one.packet, one.offload), one.sent.session, now)
+                    peer.flows.sent(one.packet, one.sent.session, now)
                 peer.liveness.sent_data(now)
             self._schedule.ask(peer.name, peer.liveness.next_timeout())
 

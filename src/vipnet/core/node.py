@@ -102,10 +102,8 @@ class Node:
 
     def handle_packets(self, packets: Sequence[Packet], now: Instant) -> list[Output]:
         """Packets that applications sent to tokens, in their order; super-packets are overwritten."""
-        if len(packets) == 1 and (sent := self.express.send(packets[0], now)):
-            self.express.settle()
-            return [sent]
-        return self.send_long_way(packets, now)
+        sent = self.express.send_first(packets, now)
+        return [*sent, *self.send_long_way(packets[len(sent) :], now)]
 
     def send_long_way(self, packets: Sequence[Packet], now: Instant) -> list[Output]:
         """The same, for whoever has tried `express` himself."""
@@ -161,10 +159,9 @@ class Node:
         self, data: bytes | memoryview, segment_size: int, source: Locator, now: Instant
     ) -> list[Output]:
         """Datagrams that came together: SEGMENT_SIZE bytes each, the last perhaps shorter."""
-        if segment_size >= len(data) and (delivered := self.express.receive(data, source, now)):
-            self.express.settle()
-            return [delivered]
-        return self.receive_long_way(data, segment_size, source, now)
+        delivered = self.express.receive(data, segment_size, source, now)
+        self.express.settle()
+        return [delivered] if delivered else self.receive_long_way(data, segment_size, source, now)
 
     def receive_long_way(
         self, data: bytes | memoryview, segment_size: int, source: Locator, now: Instant
@@ -177,7 +174,7 @@ class Node:
 
     def handle_datagram(self, data: bytes, source: Locator, now: Instant) -> list[Output]:
         """One datagram. Raise PeerError for what is not acceptable: count it and go on."""
-        delivered = self.express.receive(data, source, now)
+        delivered = self.express.receive(data, len(data), source, now)
         self.express.settle()
         if delivered:
             return [delivered]

@@ -62,6 +62,36 @@ def buffer_size(data_size: int, stride: int) -> int:
     return data_size + HEADROOM * (data_size // stride + 2)
 
 
+def whole_train(session: Session, data: memoryview, stride: int) -> int:
+    """How many pieces DATA has, if it may be a train from the first to the end and nothing else; else 0."""
+    (_, number), count = _unpack_header(data), (len(data) - 1) // stride
+    end = count * stride
+    if position_of(number) or not count or len(data) - end < SEAL_OVERHEAD + TAG_SIZE:
+        return 0
+    if _unpack_header(data, end) != (session.local_index, counter_of(number) + count):
+        return 0
+    # Or who withholds an end could have it opened again behind each of many forged pieces.
+    last = session.local_index, number + (count - 1) * NEXT_PIECE
+    return count if _unpack_header(data, end - stride) == last else 0
+
+
+def open_whole(
+    session: Session, trains: TrainOpening, data: memoryview, stride: int, out: memoryview
+) -> TcpRun | None:
+    """Open to OUT what may be a whole_train(); None when it is none. The replay window is the caller's."""
+    (_, number), count = _unpack_header(data), (len(data) - 1) // stride
+    size, end = piece_size(stride, number), count * stride
+    try:
+        said = session.peek(data[end:])
+        if size <= 0 or said[-1] != KIND_TRAIN:
+            return None
+        run = TcpRun.of_train(said[TAG_SIZE:], size, counter_of(number), count)
+        trains.open_whole(data[:end], stride, said[:TAG_SIZE], out[: run.size])
+    except PeerError:
+        return None
+    return run
+
+
 class Opener:
     """One pass over datagrams of one session.
 
@@ -132,10 +162,14 @@ class Opener:
         """
         counter, window = counter_of(number), self._session.window
         self._mark()
-        if not position_of(number) and counter > window.highest:
-            whole = self._open_whole(trains, data, stride, number)
-            if whole:
-                return whole
+        if counter > window.highest and whole_train(self._session, data, stride):
+            self._end_run()
+            run = open_whole(self._session, trains, data, stride, self._buffer[self._position :])
+            if run is not None:
+                self._note(counter, run.count + 1, len(data))
+                self._run, self._run_start = run, self._position
+                self._end_run()
+                return run.count + 1
         if not window.is_fresh(counter):
             raise ProtocolError("replayed or too old datagram")
         stride = min(stride, len(data))
@@ -175,40 +209,6 @@ class Opener:
         run.extend(count)
         self._note(counter, count, count * stride)
         return count
-
-    def _open_whole(self, trains: TrainOpening, data: memoryview, stride: int, number: int) -> int:
-        """Open DATA if it is a train from the first piece to the end, and nothing else.
-
-        Return how many datagrams it was, 0 when it is none.
-        """
-        session, counter, count = self._session, counter_of(number), (len(data) - 1) // stride
-        size = piece_size(stride, number)
-        end = data[count * stride :]
-        if not count or size <= 0 or len(end) < SEAL_OVERHEAD + TAG_SIZE:
-            return 0
-        if _unpack_header(end) != (session.local_index, counter + count):
-            return 0
-        # Or who withholds an end could have it opened again behind each of many forged pieces.
-        if _unpack_header(data, (count - 1) * stride) != (
-            session.local_index,
-            number + (count - 1) * NEXT_PIECE,
-        ):
-            return 0
-        self._end_run()
-        try:
-            said = session.peek(end)
-            if said[-1] != KIND_TRAIN:
-                return 0
-            run = TcpRun.of_train(said[TAG_SIZE:], size, counter, count)
-            start = self._position
-            payload = self._buffer[start : start + run.size]
-            trains.open_whole(data[: count * stride], stride, said[:TAG_SIZE], payload)
-        except PeerError:
-            return 0
-        self._note(counter, count + 1, len(data))
-        self._run, self._run_start = run, start
-        self._end_run()
-        return count + 1
 
     def _mark(self) -> None:
         """Counters that were opened have been received."""

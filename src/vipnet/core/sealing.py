@@ -73,7 +73,7 @@ def sealed_size(packet: Packet, session: Session) -> int:
     how = None if packet.offload is None else tcp.plan_cut(packet.data, packet.offload)
     if how is None:
         return len(packet.data) + SEAL_OVERHEAD
-    end = how.end_size + _GROWTH if _in_train(session, packet.data, how) else 0
+    end = how.end_size + _GROWTH if in_train(session, packet.data, how) else 0
     return (how.count - 1) * (how.plain_size + _GROWTH) + how.last_plain_size + _GROWTH + end
 
 
@@ -89,19 +89,24 @@ def _seal_listed(session: Session, plaintexts: list[memoryview], blocks: list[Bl
 
 def _seal_super(session: Session, room: memoryview, how: tcp.TcpCut, blocks: list[Block]) -> None:
     """As many segments as go in a train, and the rest one by one."""
-    first = _in_train(session, room, how)
+    first = in_train(session, room, how)
     if first:
-        counter = session.take(first + 1)
-        headers, size = room[: how.headers_size], how.segment_size
-        trailers = tcp.train_trailers(headers, how, counter, first)
-        payload = room[how.headers_size : how.headers_size + first * size]
-        train = session.seal_train(counter, payload, size, trailers, tcp.train_end(*trailers))
-        blocks.append(Block(counter, train, how.plain_size + _GROWTH, repeated=True))
+        blocks.append(seal_train(session, room, how, first))
     if first < how.count:
         _seal_rest(session, room, how, first, blocks)
 
 
-def _in_train(session: Session, headers: bytes | memoryview, how: tcp.TcpCut) -> int:
+def seal_train(session: Session, packet: bytes | memoryview, how: tcp.TcpCut, count: int) -> Block:
+    """The first COUNT segments of PACKET, as many as in_train() says at most; its memory stays as it is."""
+    counter, packet = session.take(count + 1), memoryview(packet)
+    headers, size = packet[: how.headers_size], how.segment_size
+    trailers = tcp.train_trailers(headers, how, counter, count)
+    payload = packet[how.headers_size : how.headers_size + count * size]
+    train = session.seal_train(counter, payload, size, trailers, tcp.train_end(*trailers))
+    return Block(counter, train, how.plain_size + _GROWTH, repeated=True)
+
+
+def in_train(session: Session, headers: bytes | memoryview, how: tcp.TcpCut) -> int:
     """How many segments, from the first on, may go in a train: whole ones, as many as one send takes."""
     if session.trains is None or how.count < _TRAIN_MIN or not tcp.may_be_train(headers):
         return 0
