@@ -165,18 +165,16 @@ class Traffic:
     def _handle_packets(self, packets: Sequence[Packet], now: Instant) -> bool:
         if self.tap is not None:
             self.tap.sent(packets)
-        sent = self._express.send_first(packets, now)
+        sent, rest = self._express.send_first(packets, now)
         for transmit in sent:
             self.send(transmit)
-        rest = packets[len(sent) :]
         return bool(rest) and self._packets(rest, now)
 
     def _handle_datagrams(self, received: Received, now: Instant) -> bool:
-        deliver = self._express.receive(received.payload, received.segment_size, received.source, now)
-        if deliver is not None:
+        delivered = self._express.receive(received.payload, received.segment_size, received.source, now)
+        for deliver in delivered:
             self.deliver(deliver)
-            return False
-        return self._datagrams(received, now)
+        return not delivered and self._datagrams(received, now)
 
     # --- out
 

@@ -1,4 +1,4 @@
-"""The short way of a small packet that comes alone, or of a train, while the peer has nothing else under way.
+"""The short way of a few small packets, or of a train, while the peer has nothing else under way.
 
 Nearly all that a packet may set off, it does not: no handshake is due, no path on trial, nothing
 was lost. A Lane says so, until something else happens to the peer. What does not fit goes the
@@ -30,13 +30,22 @@ from vipnet.core.stash import Sent
 from vipnet.errors import PeerError
 from vipnet.policy import REKEY_AFTER_COUNT, REKEY_AFTER_S
 from vipnet.types import Instant, Locator
-from vipnet.wire.datagram import FIRST_NUMBER, KIND_IPV4, KIND_PARTIAL, SEAL_OVERHEAD, counter_of
+from vipnet.wire.ackfilter import filter_acks
+from vipnet.wire.datagram import (
+    COUNTERS_MAX,
+    FIRST_NUMBER,
+    KIND_IPV4,
+    KIND_PARTIAL,
+    SEAL_OVERHEAD,
+    counter_of,
+)
 from vipnet.wire.inner import addresses_of
 from vipnet.wire.offload import Packet, begun_checksum, is_begun
 from vipnet.wire.tcp import plan_cut
 
 SMALL: Final = 256  # bytes of a packet: far below what any path carries whole
 _unpack_header = struct.Struct("!IQ").unpack_from
+_FEW: Final = 8  # small datagrams that came together: the long way opens more of them faster
 _NOBODY: Final = (None, None)
 
 
@@ -67,15 +76,14 @@ def lane_of(peer: Peer, now: Instant) -> Lane | None:
 class _Passed(Struct, frozen=True):
     """What went the short way and is not noted yet.
 
-    size    bytes of all its datagrams
-    packet  as far as it is looked at
-    sent    None: it was received
+    size  bytes of all its datagrams
+    sent  None: they were received
     """
 
     at: Instant
     peer: Peer
     size: int
-    packet: Packet
+    packets: Sequence[Packet]
     sent: Sent | None = None
 
 
@@ -90,9 +98,11 @@ class Express:
         self._host, self._schedule = host, schedule
         self._passed: list[_Passed] = []
 
-    def send_first(self, packets: Sequence[Packet], now: Instant) -> list[Transmit]:
-        """As many of PACKETS, from the first on, as may go the short way; the rest take the long one."""
+    def send_first(self, packets: Sequence[Packet], now: Instant) -> tuple[list[Transmit], Sequence[Packet]]:
+        """As many of PACKETS, from the first on, as may go the short way; and the rest, for the long one."""
         sent: list[Transmit] = []
+        if len(packets) > 1:
+            packets = filter_acks(packets)
         for packet in packets:
             if len(packet.data) <= SMALL and len(packets) > 1:
                 break  # small ones that came together are sealed together
@@ -100,7 +110,7 @@ class Express:
             if transmit is None:
                 break
             sent.append(transmit)
-        return sent
+        return sent, packets[len(sent) :]
 
     def send(self, packet: Packet, now: Instant) -> Transmit | None:
         """PACKET, read from tun0, as it is sent; None, and nothing has happened: take the long way."""
@@ -125,7 +135,7 @@ class Express:
         counter = session.sent
         datagram = session.seal(small, KIND_IPV4 if offload is None else KIND_PARTIAL)
         sent = Sent(session, counter, datagram, lane.to, now, now)
-        self._passed.append(_Passed(now, peer, len(datagram), Packet(small, offload), sent))
+        self._passed.append(_Passed(now, peer, len(datagram), (Packet(small, offload),), sent))
         return Transmit(datagram, lane.to, lane.source, None, lane.fragmentation)
 
     def _send_train(self, peer: Peer, lane: Lane, packet: Packet, now: Instant) -> Transmit | None:
@@ -135,57 +145,65 @@ class Express:
         if how is None or in_train(session, packet.data, how) < how.count:
             return None
         size = how.plain_size + SEAL_OVERHEAD - 1
-        if path.narrow or size > path.whole_max or (size > path.watch_from and now >= path.watch_at):
+        if size > path.whole_max or (size > path.watch_from and now >= path.watch_at):
             return None
         block = seal_train(session, packet.data, how, how.count)
         sent = Sent(session, block.counter, block.payload, lane.to, now, now, False, size, block.repeated)
-        self._passed.append(_Passed(now, peer, len(block.payload), packet, sent))
+        self._passed.append(_Passed(now, peer, len(block.payload), (packet,), sent))
         self.settle()  # PACKET is looked at
         return Transmit(block.payload, lane.to, lane.source, size, Fragmentation.AVOIDED)
 
     def receive(
         self, data: bytes | memoryview, segment_size: int, source: Locator, now: Instant
-    ) -> Deliver | None:
-        """The packet in DATA, which came as datagrams of SEGMENT_SIZE; None as from send()."""
-        size, several = len(data), segment_size < len(data)
-        if segment_size < SEAL_OVERHEAD or not (several or SEAL_OVERHEAD < size <= SMALL + SEAL_OVERHEAD):
-            return None
+    ) -> list[Deliver]:
+        """The packets in DATA, datagrams of SEGMENT_SIZE; [], and nothing has happened: take the long way."""
+        if not SEAL_OVERHEAD < segment_size <= len(data):
+            return []
         index, number = _unpack_header(data)
         peer, session = self._host.indexes.get(index, _NOBODY)
         if not isinstance(peer, Peer) or not isinstance(session, Session):
-            return None
+            return []
         lane = _lane(peer, now)
         if lane is None or session is not lane.session or source != lane.to or peer.liveness.overdue(now):
-            return None
-        open_it = self._open_train if several else self._open_one
-        packet = open_it(session, memoryview(data), segment_size, number)
-        if packet is None or addresses_of(packet.data) != peer.inbound_addresses:
-            return None
-        session.window.mark_run(counter_of(number), -(-size // segment_size))
-        self._passed.append(_Passed(now, peer, size, packet))
-        return Deliver(packet.data, packet.offload)
+            return []
+        if counter_of(number) <= session.window.highest:
+            return []
+        if number < FIRST_NUMBER:
+            packets = self._open_small(session, memoryview(data), segment_size, number)
+        else:
+            packets = self._open_train(session, memoryview(data), segment_size)
+        addresses = peer.inbound_addresses
+        if not packets or any(addresses_of(packet.data) != addresses for packet in packets):
+            return []
+        session.window.mark_run(counter_of(number), -(-len(data) // segment_size))
+        self._passed.append(_Passed(now, peer, len(data), packets))
+        return [Deliver(packet.data, packet.offload) for packet in packets]
 
-    def _open_one(self, session: Session, datagram: memoryview, _: int, counter: int) -> Packet | None:
-        if not session.window.highest < counter < session.counters_max:
-            return None
+    def _open_small(self, session: Session, data: memoryview, stride: int, counter: int) -> list[Packet]:
+        if stride > SMALL + SEAL_OVERHEAD or len(data) > _FEW * stride or counter > COUNTERS_MAX - _FEW:
+            return []
+        packets: list[Packet] = []
         try:
-            plaintext = session.peek(datagram)
-            packet, kind = plaintext[:-1], plaintext[-1]
-            if kind not in (KIND_IPV4, KIND_PARTIAL):
-                return None
-            return Packet(packet, begun_checksum(packet) if kind == KIND_PARTIAL else None)
+            for at in range(0, len(data), stride):
+                datagram = data[at : at + stride]
+                if at and _unpack_header(datagram) != (session.local_index, counter + at // stride):
+                    return []
+                plaintext = session.peek(datagram)
+                packet, kind = plaintext[:-1], plaintext[-1]
+                if kind not in (KIND_IPV4, KIND_PARTIAL):
+                    return []
+                packets.append(Packet(packet, begun_checksum(packet) if kind == KIND_PARTIAL else None))
         except PeerError:
-            return None
+            return []
+        return packets
 
-    def _open_train(self, session: Session, data: memoryview, stride: int, number: int) -> Packet | None:
+    def _open_train(self, session: Session, data: memoryview, stride: int) -> list[Packet]:
         trains = session.trains
-        if trains is None or number < FIRST_NUMBER or counter_of(number) <= session.window.highest:
-            return None
-        if not whole_train(session, data, stride):
-            return None
+        if trains is None or not whole_train(session, data, stride):
+            return []
         buffer = self._host.plaintexts(len(data), stride)
         run = open_whole(session, trains, data, stride, buffer[HEADROOM:])
-        return None if run is None else run.finish(buffer, HEADROOM)
+        return [] if run is None else [run.finish(buffer, HEADROOM)]
 
     def settle(self) -> None:
         """Note what has been sent and received."""
@@ -198,14 +216,15 @@ class Express:
             if one.sent is None:
                 peer.rx_bytes += one.size
                 peer.mapping.last_heard = peer.current_heard = peer.data_heard = now
-                peer.flows.received(one.packet.data)
+                for packet in one.packets:
+                    peer.flows.received(packet.data)
                 peer.liveness.received()
                 peer.liveness.received_data(now)
             else:
                 peer.tx_bytes += one.size
                 if peer.host.policy.stores:
                     peer.stash.keep(one.sent)
-                    peer.flows.sent(one.packet, one.sent.session, now)
+                    peer.flows.sent(one.packets[0], one.sent.session, now)
                 peer.liveness.sent_data(now)
             self._schedule.ask(peer.name, peer.liveness.next_timeout())
 

@@ -47,6 +47,13 @@ class Held(Struct, gc=False):
     sealed_at: Instant
 
 
+def _beginning(packet: Packet, headers_size: int) -> Packet:
+    """A copy of PACKET; of a super-packet as far as first_segment() needs it."""
+    if packet.offload is None or not packet.offload.segment_size:
+        return packet.kept()
+    return Packet(bytes(packet.data[: headers_size + packet.offload.segment_size]), packet.offload)
+
+
 class Flows:
     """Connections with one peer that have something unacknowledged; bounded in number, size and time.
 
@@ -82,7 +89,7 @@ class Flows:
         else:
             since = now
         # SYN and FIN are acknowledged like a byte each.
-        kept = first_segment(sent)
+        kept = _beginning(sent, 20 + (offset >> 4) * 4)
         size = len(kept.data) - 20 - (offset >> 4) * 4 + bool(flags & _SYN) + bool(flags & _FIN)
         if size > 0 and not flags & _RST:
             self._hold(ports, Held(first, (first + size) & _NUMBERS, kept, since, session, now))
@@ -109,7 +116,7 @@ class Flows:
         for held in waiting:
             replayed = held.sealed_at >= stash_from and (opens is None or held.session.remote_index in opens)
             if not replayed:
-                yield held.packet
+                yield first_segment(held.packet)
 
     def expire(self, now: Instant) -> None:
         """Forget connections that have waited too long: their ends may not even exist any more."""

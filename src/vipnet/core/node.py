@@ -102,8 +102,8 @@ class Node:
 
     def handle_packets(self, packets: Sequence[Packet], now: Instant) -> list[Output]:
         """Packets that applications sent to tokens, in their order; super-packets are overwritten."""
-        sent = self.express.send_first(packets, now)
-        return [*sent, *self.send_long_way(packets[len(sent) :], now)]
+        sent, rest = self.express.send_first(packets, now)
+        return [*sent, *self.send_long_way(rest, now)]
 
     def send_long_way(self, packets: Sequence[Packet], now: Instant) -> list[Output]:
         """The same, for whoever has tried `express` himself."""
@@ -161,7 +161,7 @@ class Node:
         """Datagrams that came together: SEGMENT_SIZE bytes each, the last perhaps shorter."""
         delivered = self.express.receive(data, segment_size, source, now)
         self.express.settle()
-        return [delivered] if delivered else self.receive_long_way(data, segment_size, source, now)
+        return [*delivered] or self.receive_long_way(data, segment_size, source, now)
 
     def receive_long_way(
         self, data: bytes | memoryview, segment_size: int, source: Locator, now: Instant
@@ -177,7 +177,7 @@ class Node:
         delivered = self.express.receive(data, len(data), source, now)
         self.express.settle()
         if delivered:
-            return [delivered]
+            return [*delivered]
         outputs, errors = self._receive(memoryview(data), max(len(data), 1), source, now)
         if errors and not outputs:
             raise errors[0]

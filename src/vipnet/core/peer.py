@@ -229,7 +229,10 @@ class Peer:
 
     def last_sign_of_life(self, now: Instant) -> Instant:
         """When the path was last known to be there; now, if nothing is known."""
-        return min((at for at in (self.outage_from, self.current_heard) if at is not None), default=now)
+        outage_from, heard = self.outage_from, self.current_heard
+        if outage_from is None:
+            return now if heard is None else heard
+        return outage_from if heard is None else min(outage_from, heard)
 
     def remember(self, **changes: object) -> StorePeer:
         """Change what is stored of the peer; the output has to be carried out."""

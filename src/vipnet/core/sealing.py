@@ -19,8 +19,7 @@ from vipnet.wire.datagram import (
     SEGMENTS_MAX,
     TAG_SIZE,
 )
-from vipnet.wire.inner import PROTOCOL_UDP, is_fragment
-from vipnet.wire.offload import CHECKSUM_FIELD, Packet, complete_checksum
+from vipnet.wire.offload import Packet, complete_checksum, is_begun
 
 _GROWTH: Final = HEADER_SIZE + TAG_SIZE
 _TRAIN_MIN: Final = 16  # segments: fewer come where TCP is slow, and mostly arrive one by one
@@ -46,7 +45,7 @@ def seal(session: Session, packets: Sequence[Packet]) -> list[Block]:
     plaintexts: list[memoryview] = []  # of one block to be: equal sizes, but for the last
     size = count_max = 0
     for packet in packets:
-        how = None if packet.offload is None else tcp.plan_cut(packet.data, packet.offload)
+        how = _plan(packet)
         if how is not None and how.count > 1:
             _seal_listed(session, plaintexts, blocks)
             plaintexts = []
@@ -70,11 +69,17 @@ def seal(session: Session, packets: Sequence[Packet]) -> list[Block]:
 
 def sealed_size(packet: Packet, session: Session) -> int:
     """Bytes of the datagrams that PACKET becomes under SESSION."""
-    how = None if packet.offload is None else tcp.plan_cut(packet.data, packet.offload)
+    how = _plan(packet)
     if how is None:
         return len(packet.data) + SEAL_OVERHEAD
     end = how.end_size + _GROWTH if in_train(session, packet.data, how) else 0
     return (how.count - 1) * (how.plain_size + _GROWTH) + how.last_plain_size + _GROWTH + end
+
+
+def _plan(packet: Packet) -> tcp.TcpCut | None:
+    """How PACKET is cut; None when it goes as it is: without payload there is nothing to cut or to join."""
+    how = None if packet.offload is None else tcp.plan_cut(packet.data, packet.offload)
+    return how if how is not None and how.last_size else None
 
 
 def _seal_listed(session: Session, plaintexts: list[memoryview], blocks: list[Block]) -> None:
@@ -144,12 +149,7 @@ def _seal_rest(session: Session, room: memoryview, how: tcp.TcpCut, first: int, 
 def _whole(packet: Packet) -> memoryview:
     data, offload, kind = packet.data, packet.offload, KIND_IPV4
     if offload is not None:
-        if (
-            packet.data[9] == PROTOCOL_UDP
-            and not is_fragment(packet.data)
-            and offload.checksum == CHECKSUM_FIELD[PROTOCOL_UDP]
-            and offload.transport == (packet.data[0] & 0x0F) * 4
-        ):
+        if is_begun(data, offload):
             kind = KIND_PARTIAL
         else:
             packet = Packet(complete_checksum(data, offload))

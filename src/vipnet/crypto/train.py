@@ -9,6 +9,7 @@ is associated data of a sealed tail of its own, and decrypted by its place in th
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from itertools import repeat
 from typing import Final
 
@@ -45,6 +46,12 @@ def train_key(key: bytes) -> bytes:
     return hkdf(key, _LABEL, 1)[0]
 
 
+@lru_cache(64)
+def _places(size: int, count: int) -> tuple[slice, ...]:
+    """Where COUNT pieces of SIZE bytes are in the whole."""
+    return tuple(slice(start, start + size) for start in range(0, count * size, size))
+
+
 class TrainSealing:
     """One direction of a session, at the sender."""
 
@@ -70,13 +77,10 @@ class TrainSealing:
         """
         tail, last_tail = tails
         count, first = len(payload) // size, piece_number(len(tail), 0, counter)
-        headers = [
-            _pack_header(receiver_index, number)
-            for number in range(first, first + count * NEXT_PIECE, NEXT_PIECE)
-        ]
+        numbers = range(first, first + count * NEXT_PIECE, NEXT_PIECE)
+        headers = list(map(_pack_header, repeat(receiver_index, count), numbers))
         sealed = self._encrypt_whole(headers[0], payload, None)
-        whole = memoryview(sealed)
-        pieces = [whole[start : start + size] for start in range(0, count * size, size)]
+        pieces = list(map(memoryview(sealed).__getitem__, _places(size, count)))
         parts: list[bytes | memoryview] = [b""] * (3 * count)
         # By columns, which is a sixth faster than one datagram behind the other.
         parts[::3], parts[1::3] = headers, pieces

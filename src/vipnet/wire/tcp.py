@@ -324,9 +324,9 @@ def _ahead(trailer: bytes, counter: int) -> int:
 
 
 def first_segment(packet: Packet) -> Packet:
-    """A copy of PACKET, whole TCP, or of what its first segment would be."""
+    """A copy of PACKET, whole TCP, or of what its first segment would be; the rest may be missing."""
     how = None if packet.offload is None else plan_cut(packet.data, packet.offload)
-    if how is None or how.count == 1 or packet.offload is None:
+    if how is None or _u16.unpack_from(packet.data, _LENGTH_AT) == (how.headers_size + how.last_size,):
         return packet.kept()
     headers = _Headers(packet.data[: how.headers_size])
     payload = packet.data[how.headers_size : how.headers_size + how.segment_size]
