@@ -264,6 +264,26 @@ def test_both_ways_of_a_train_are_noted_alike() -> None:
     assert windows[0] == windows[1]
 
 
+def test_what_came_is_noted_though_its_memory_is_used_again() -> None:
+    """An acknowledgement in a train, and another train before it is noted."""
+    a, b = widened(*pair(Network(24)))
+    ours = bytearray(tcp(b"unacknowledged"))
+    ours[12:20], ours[20:24] = between(b, a, b"")[12:20], struct.pack("!HH", 2000, 1000)
+    ours[24:28] = (5 - len(b"unacknowledged")).to_bytes(4, "big", signed=True)
+    b.node.send_long_way([Packet(bytes(ours), offload_of(bytes(ours)))], b.net.now)
+    flows = peer_at(b, a).flows
+    assert len(flows) == 1
+    acknowledges, says_nothing = (super_packet(a, b) for _ in range(2))
+    says_nothing.writable()[28:32] = bytes(4)
+    for packet in (acknowledges, says_nothing):
+        (sent,), _ = a.node.express.send_first([packet], a.net.now)
+        assert sent.segment_size is not None
+        payload = memoryview(sent.payload)
+        assert b.node.express.receive(payload, sent.segment_size, locator(a), b.net.now)
+    b.node.express.settle()
+    assert len(flows) == 0
+
+
 def test_a_train_that_is_too_large_for_what_is_known_of_the_path_takes_the_long_way() -> None:
     a, b = pair(Network(16))
     counter = session_at(a, b).sent

@@ -41,7 +41,7 @@ from vipnet.wire.datagram import (
 )
 from vipnet.wire.inner import addresses_of
 from vipnet.wire.offload import Packet, begun_checksum, is_begun
-from vipnet.wire.tcp import plan_cut
+from vipnet.wire.tcp import HEADERS_MIN, plan_cut
 
 SMALL: Final = 256  # bytes of a packet: far below what any path carries whole
 _unpack_header = struct.Struct("!IQ").unpack_from
@@ -76,8 +76,9 @@ def lane_of(peer: Peer, now: Instant) -> Lane | None:
 class _Passed(Struct, frozen=True):
     """What went the short way and is not noted yet.
 
-    size  bytes of all its datagrams
-    sent  None: they were received
+    size     bytes of all its datagrams
+    packets  as far as they are looked at
+    sent     None: they were received
     """
 
     at: Instant
@@ -176,7 +177,9 @@ class Express:
         if not packets or any(addresses_of(packet.data) != addresses for packet in packets):
             return []
         session.window.mark_run(counter_of(number), -(-len(data) // segment_size))
-        self._passed.append(_Passed(now, peer, len(data), packets))
+        # Of a view nothing is left when this is looked at.
+        headers = [Packet(bytes(packet.data[:HEADERS_MIN])) for packet in packets]
+        self._passed.append(_Passed(now, peer, len(data), headers))
         return [Deliver(packet.data, packet.offload) for packet in packets]
 
     def _open_small(self, session: Session, data: memoryview, stride: int, counter: int) -> list[Packet]:
