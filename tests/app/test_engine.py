@@ -39,10 +39,18 @@ HERE, THERE = Locator("192.0.2.1", 5847), Locator("192.0.2.2", 5847)
 class NoExpress:
     """Everything takes the long way."""
 
-    def send_first(self, packets: Sequence[Packet], now: Instant) -> tuple[list[Transmit], Sequence[Packet]]:
+    def send(self, packet: Packet, now: Instant) -> None: ...
+
+    def receive(self, datagram: memoryview, source: Locator, now: Instant) -> None: ...
+
+    def send_several(
+        self, packets: Sequence[Packet], now: Instant
+    ) -> tuple[list[Transmit], Sequence[Packet]]:
         return [], packets
 
-    def receive(self, data: memoryview, segment_size: int, source: Locator, now: Instant) -> list[Deliver]:
+    def receive_several(
+        self, data: memoryview, segment_size: int, source: Locator, now: Instant
+    ) -> list[Deliver]:
         return []
 
     def settle(self) -> None: ...
@@ -299,10 +307,10 @@ def test_what_cannot_take_the_short_way_tries_it_once() -> None:
     tries = 0
     receive = b.node.express.receive
 
-    def counted(data: bytes | memoryview, segment_size: int, source: Locator, now: Instant) -> list[Deliver]:
+    def counted(datagram: bytes | memoryview, source: Locator, now: Instant) -> Deliver | None:
         nonlocal tries
         tries += 1
-        return receive(data, segment_size, source, now)
+        return receive(datagram, source, now)
 
     b.node.express.receive = counted  # type: ignore[method-assign]
 

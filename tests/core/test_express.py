@@ -26,8 +26,10 @@ def test_the_short_way_and_the_long_one_are_the_same_to_all(
 ) -> None:
     short = Scenario(seed)
     short.run(steps=20)
-    monkeypatch.setattr(Express, "send_first", lambda _, packets, __: ([], packets))
-    monkeypatch.setattr(Express, "receive", lambda *_: [])
+    monkeypatch.setattr(Express, "send", lambda *_: None)
+    monkeypatch.setattr(Express, "send_several", lambda _, packets, __: ([], packets))
+    monkeypatch.setattr(Express, "receive", lambda *_: None)
+    monkeypatch.setattr(Express, "receive_several", lambda *_: [])
     long = Scenario(seed)
     long.run(steps=20)
     assert short.properties.lanes > 0 == long.properties.lanes
@@ -54,9 +56,7 @@ def test_a_small_packet_goes_and_arrives() -> None:
     sent = sent_short(a, Packet(packet))
     assert sent is not None
     assert (sent.destination, session_at(a, b).sent) == (locator(b), counter + 1)
-    assert b.node.express.receive(memoryview(sent.payload), len(sent.payload), locator(a), b.net.now) == [
-        Deliver(packet)
-    ]
+    assert b.node.express.receive(memoryview(sent.payload), locator(a), b.net.now) == Deliver(packet)
     b.node.express.settle()
     size = len(sent.payload)
     assert (peer_at(a, b).tx_bytes, peer_at(b, a).rx_bytes) == (before[0] + size, before[1] + size)
@@ -83,10 +83,8 @@ def test_what_passes_before_it_is_settled_is_noted_as_if_each_had_been() -> None
                 packet = Packet(between(sender, receiver, b"%d" % number))
                 sent = sender.node.express.send(packet, a.net.now)
                 assert sent is not None
-                received = receiver.node.express.receive(
-                    bytes(sent.payload), len(sent.payload), locator(sender), a.net.now
-                )
-                assert received == [Deliver(bytes(packet.data))]
+                received = receiver.node.express.receive(bytes(sent.payload), locator(sender), a.net.now)
+                assert received == Deliver(bytes(packet.data))
                 if notes_each:
                     sender.node.express.settle()
                     receiver.node.express.settle()
@@ -182,14 +180,14 @@ def test_a_packet_from_another_place_takes_the_long_way() -> None:
     a, b = pair(Network(7))
     sent = sent_short(a, Packet(between(a, b, b"from afar")))
     assert sent is not None
-    assert b.node.express.receive(memoryview(sent.payload), len(sent.payload), ELSEWHERE, b.net.now) == []
+    assert b.node.express.receive(memoryview(sent.payload), ELSEWHERE, b.net.now) is None
 
 
 def test_a_message_of_the_protocol_is_heard() -> None:
     net = Network(8)
     a, b = pair(net)
     keepalive = seal(a, b, Keepalive())
-    assert b.node.express.receive(memoryview(keepalive), len(keepalive), locator(a), net.now) == []
+    assert b.node.express.receive(memoryview(keepalive), locator(a), net.now) is None
     assert b.node.handle_datagrams(keepalive, len(keepalive), locator(a), net.now) == []
     challenge = seal(a, b, PathChallenge(bytes(8), locator(b)))
     answers = b.node.handle_datagrams(challenge, len(challenge), locator(a), net.now)
@@ -229,7 +227,9 @@ def test_after_a_move_the_long_way_is_taken_until_all_is_well() -> None:
 def received_short(host: SimHost, other: SimHost, sent: Transmit) -> list[bytes]:
     """What HOST delivers at once of what OTHER has SENT."""
     size = sent.segment_size or len(sent.payload)
-    delivered = host.node.express.receive(memoryview(sent.payload), size, locator(other), host.net.now)
+    delivered = host.node.express.receive_several(
+        memoryview(sent.payload), size, locator(other), host.net.now
+    )
     host.node.express.settle()
     return [bytes(one.packet) for one in delivered]
 
@@ -246,7 +246,7 @@ def test_both_ways_of_a_train_are_noted_alike() -> None:
             a.net.run_for(0.01)
             packet = super_packet(a, b, number)
             if is_short:
-                (sent,), rest = a.node.express.send_first([packet], a.net.now)
+                (sent,), rest = a.node.express.send_several([packet], a.net.now)
                 assert not rest
                 (delivered,) = received_short(b, a, sent)
             else:
@@ -276,10 +276,10 @@ def test_what_came_is_noted_though_its_memory_is_used_again() -> None:
     acknowledges, says_nothing = (super_packet(a, b) for _ in range(2))
     says_nothing.writable()[28:32] = bytes(4)
     for packet in (acknowledges, says_nothing):
-        (sent,), _ = a.node.express.send_first([packet], a.net.now)
+        (sent,), _ = a.node.express.send_several([packet], a.net.now)
         assert sent.segment_size is not None
         payload = memoryview(sent.payload)
-        assert b.node.express.receive(payload, sent.segment_size, locator(a), b.net.now)
+        assert b.node.express.receive_several(payload, sent.segment_size, locator(a), b.net.now)
     b.node.express.settle()
     assert len(flows) == 0
 
@@ -287,10 +287,10 @@ def test_what_came_is_noted_though_its_memory_is_used_again() -> None:
 def test_a_train_that_is_too_large_for_what_is_known_of_the_path_takes_the_long_way() -> None:
     a, b = pair(Network(16))
     counter = session_at(a, b).sent
-    assert a.node.express.send_first([super_packet(a, b)], a.net.now)[0] == []
+    assert a.node.express.send_several([super_packet(a, b)], a.net.now)[0] == []
     assert session_at(a, b).sent == counter
     widened(a, b)
-    assert len(a.node.express.send_first([super_packet(a, b)], a.net.now)[0]) == 1
+    assert len(a.node.express.send_several([super_packet(a, b)], a.net.now)[0]) == 1
 
 
 def test_that_full_datagrams_leave_is_noted_every_now_and_then() -> None:
@@ -298,22 +298,22 @@ def test_that_full_datagrams_leave_is_noted_every_now_and_then() -> None:
     lane = lane_of(peer_at(a, b), a.net.now)
     assert lane is not None
     lane.path.watch_at = a.net.now
-    assert a.node.express.send_first([super_packet(a, b)], a.net.now)[0] == []
+    assert a.node.express.send_several([super_packet(a, b)], a.net.now)[0] == []
     a.node.send_long_way([super_packet(a, b)], a.net.now)
     assert lane.path.watch_at > a.net.now
-    assert len(a.node.express.send_first([super_packet(a, b)], a.net.now)[0]) == 1
+    assert len(a.node.express.send_several([super_packet(a, b)], a.net.now)[0]) == 1
 
 
 @pytest.mark.parametrize("at", [3, 700, 20_000, -1], ids=["header", "piece", "later piece", "end"])
 def test_of_a_train_that_was_changed_the_rest_arrives(at: int) -> None:
     a, b = widened(*pair(Network(18)))
-    (sent,), _ = a.node.express.send_first([super_packet(a, b)], a.net.now)
+    (sent,), _ = a.node.express.send_several([super_packet(a, b)], a.net.now)
     assert sent.segment_size is not None
     changed = bytearray(sent.payload)
     changed[at] ^= 1
     highest = session_at(b, a).window.highest
     payload = memoryview(changed)
-    assert b.node.express.receive(payload, sent.segment_size, locator(a), b.net.now) == []
+    assert b.node.express.receive_several(payload, sent.segment_size, locator(a), b.net.now) == []
     assert session_at(b, a).window.highest == highest
     arrived = b"".join(packet[40:] for packet in received_long(b, a, bytes(changed), sent.segment_size))
     whole = SEGMENTS - (at > 0)
@@ -323,10 +323,10 @@ def test_of_a_train_that_was_changed_the_rest_arrives(at: int) -> None:
 
 def test_a_train_from_another_place_or_again_takes_the_long_way() -> None:
     a, b = widened(*pair(Network(19)))
-    (sent,), _ = a.node.express.send_first([super_packet(a, b)], a.net.now)
+    (sent,), _ = a.node.express.send_several([super_packet(a, b)], a.net.now)
     assert sent.segment_size is not None
     payload = memoryview(sent.payload)
-    assert b.node.express.receive(payload, sent.segment_size, ELSEWHERE, b.net.now) == []
+    assert b.node.express.receive_several(payload, sent.segment_size, ELSEWHERE, b.net.now) == []
     assert len(received_short(b, a, sent)) == 1
     assert received_short(b, a, sent) == []
     assert received_long(b, a, bytes(sent.payload), sent.segment_size) == []
@@ -335,7 +335,7 @@ def test_a_train_from_another_place_or_again_takes_the_long_way() -> None:
 def test_a_train_with_another_pairs_tokens_is_refused() -> None:
     a, b = widened(*pair(Network(20)))
     peer_at(b, a).inbound_addresses = bytes(8)
-    (sent,), _ = a.node.express.send_first([super_packet(a, b)], a.net.now)
+    (sent,), _ = a.node.express.send_several([super_packet(a, b)], a.net.now)
     assert received_short(b, a, sent) == []
     assert sent.segment_size is not None
     (refused,) = b.node.receive_long_way(bytes(sent.payload), sent.segment_size, locator(a), b.net.now)
@@ -346,7 +346,7 @@ def test_a_train_with_another_pairs_tokens_is_refused() -> None:
 def test_a_few_small_ones_that_came_together(count: int, at_once: bool) -> None:
     a, b = pair(Network(21))
     packets = [Packet(between(a, b, b"%d" % number)) for number in range(count)]
-    none, rest = a.node.express.send_first(packets, a.net.now)
+    none, rest = a.node.express.send_several(packets, a.net.now)
     assert (none, rest) == ([], packets)
     (sent,) = a.node.send_long_way(packets, a.net.now)
     assert isinstance(sent, Transmit)
@@ -365,7 +365,7 @@ def test_of_a_few_of_which_one_is_forged_none_is_taken_at_once() -> None:
         forged = bytearray(sent.payload)
         forged[at] ^= 1
         before = session_at(b, a).window.report(9)
-        assert b.node.express.receive(bytes(forged), sent.segment_size, locator(a), b.net.now) == []
+        assert b.node.express.receive_several(bytes(forged), sent.segment_size, locator(a), b.net.now) == []
         assert session_at(b, a).window.report(9) == before
     assert len(received_long(b, a, bytes(forged), sent.segment_size)) == 2
 
@@ -380,4 +380,8 @@ def test_acknowledgements_that_are_superseded_do_not_leave() -> None:
     sent = a.node.handle_packets(acks, a.net.now)
     assert len(sent) == 1
     assert isinstance(sent[0], Transmit)
-    assert received_short(b, a, sent[0]) == [acks[-1].data]
+    (delivered,) = b.node.handle_datagrams(
+        bytes(sent[0].payload), len(sent[0].payload), locator(a), b.net.now
+    )
+    assert isinstance(delivered, Deliver)
+    assert delivered.packet == acks[-1].data

@@ -165,16 +165,26 @@ class Traffic:
     def _handle_packets(self, packets: Sequence[Packet], now: Instant) -> bool:
         if self.tap is not None:
             self.tap.sent(packets)
-        sent, rest = self._express.send_first(packets, now)
+        if len(packets) == 1 and (transmit := self._express.send(packets[0], now)):
+            self.send(transmit)
+            return False
+        sent, rest = self._express.send_several(packets, now)
         for transmit in sent:
             self.send(transmit)
         return bool(rest) and self._packets(rest, now)
 
     def _handle_datagrams(self, received: Received, now: Instant) -> bool:
-        delivered = self._express.receive(received.payload, received.segment_size, received.source, now)
-        for deliver in delivered:
-            self.deliver(deliver)
-        return not delivered and self._datagrams(received, now)
+        data, size = received.payload, received.segment_size
+        if size == len(data):
+            deliver = self._express.receive(data, received.source, now)
+            if deliver is not None:
+                self.deliver(deliver)
+                return False
+        elif delivered := self._express.receive_several(data, size, received.source, now):
+            for deliver in delivered:
+                self.deliver(deliver)
+            return False
+        return self._datagrams(received, now)
 
     # --- out
 

@@ -40,7 +40,7 @@ from vipnet.wire.datagram import (
     counter_of,
 )
 from vipnet.wire.inner import addresses_of
-from vipnet.wire.offload import Packet, begun_checksum, is_begun
+from vipnet.wire.offload import Offload, Packet, begun_checksum, is_begun
 from vipnet.wire.tcp import HEADERS_MIN, plan_cut
 
 SMALL: Final = 256  # bytes of a packet: far below what any path carries whole
@@ -76,16 +76,17 @@ def lane_of(peer: Peer, now: Instant) -> Lane | None:
 class _Passed(Struct, frozen=True):
     """What went the short way and is not noted yet.
 
-    size     bytes of all its datagrams
-    packets  as far as they are looked at
-    sent     None: they were received
+    packet  as far as it is looked at
+    sent    None: it was received
+    size    bytes of its datagrams; None: PACKET is whole, and one
     """
 
     at: Instant
     peer: Peer
-    size: int
-    packets: Sequence[Packet]
+    packet: bytes | memoryview
+    offload: Offload | None
     sent: Sent | None = None
+    size: int | None = None
 
 
 class Express:
@@ -99,27 +100,12 @@ class Express:
         self._host, self._schedule = host, schedule
         self._passed: list[_Passed] = []
 
-    def send_first(self, packets: Sequence[Packet], now: Instant) -> tuple[list[Transmit], Sequence[Packet]]:
-        """As many of PACKETS, from the first on, as may go the short way; and the rest, for the long one."""
-        sent: list[Transmit] = []
-        if len(packets) > 1:
-            packets = filter_acks(packets)
-        for packet in packets:
-            if len(packet.data) <= SMALL and len(packets) > 1:
-                break  # small ones that came together are sealed together
-            transmit = self.send(packet, now)
-            if transmit is None:
-                break
-            sent.append(transmit)
-        return sent, packets[len(sent) :]
-
     def send(self, packet: Packet, now: Instant) -> Transmit | None:
-        """PACKET, read from tun0, as it is sent; None, and nothing has happened: take the long way."""
-        offload = packet.offload
-        small = bytes(packet.data) if len(packet.data) <= SMALL else None
-        if small is None and (offload is None or not offload.segment_size):
+        """PACKET, read from tun0, as a sealed datagram; None, and nothing has happened: take the long way."""
+        if len(packet.data) > SMALL:
             return None
-        addresses = addresses_of(packet.data if small is None else small)
+        data, offload = bytes(packet.data), packet.offload
+        addresses = addresses_of(data)
         if addresses is None:
             return None
         peer = self._host.remote_tokens.get(addresses[4:])
@@ -128,21 +114,72 @@ class Express:
         lane = _lane(peer, now)
         if lane is None or lane.session.sent >= REKEY_AFTER_COUNT:
             return None
-        if small is None:
-            return self._send_train(peer, lane, packet, now)
-        if offload is not None and not is_begun(small, offload):
+        if offload is not None and not is_begun(data, offload):
             return None
         session = lane.session
         counter = session.sent
-        datagram = session.seal(small, KIND_IPV4 if offload is None else KIND_PARTIAL)
+        datagram = session.seal(data, KIND_IPV4 if offload is None else KIND_PARTIAL)
         sent = Sent(session, counter, datagram, lane.to, now, now)
-        self._passed.append(_Passed(now, peer, len(datagram), (Packet(small, offload),), sent))
+        self._passed.append(_Passed(now, peer, data, offload, sent))
         return Transmit(datagram, lane.to, lane.source, None, lane.fragmentation)
 
-    def _send_train(self, peer: Peer, lane: Lane, packet: Packet, now: Instant) -> Transmit | None:
+    def receive(self, datagram: bytes | memoryview, source: Locator, now: Instant) -> Deliver | None:
+        """The packet in DATAGRAM; None, and nothing has happened: take the long way."""
+        size = len(datagram)
+        if not SEAL_OVERHEAD < size <= SMALL + SEAL_OVERHEAD:
+            return None
+        index, counter = _unpack_header(datagram)
+        peer, session = self._host.indexes.get(index, _NOBODY)
+        if not isinstance(peer, Peer) or not isinstance(session, Session):
+            return None
+        lane = _lane(peer, now)
+        if lane is None or session is not lane.session or source != lane.to:
+            return None
+        if not session.window.highest < counter < session.counters_max or peer.liveness.overdue(now):
+            return None
+        try:
+            plaintext = session.peek(datagram)
+            packet, kind = plaintext[:-1], plaintext[-1]
+            if addresses_of(packet) != peer.inbound_addresses or kind not in (KIND_IPV4, KIND_PARTIAL):
+                return None
+            offload = begun_checksum(packet) if kind == KIND_PARTIAL else None
+        except PeerError:
+            return None
+        session.window.mark(counter)
+        self._passed.append(_Passed(now, peer, packet, offload))
+        return Deliver(packet, offload)
+
+    # --- what does not come alone: a function of its own for each, or pings would wait for more code
+
+    def send_several(
+        self, packets: Sequence[Packet], now: Instant
+    ) -> tuple[list[Transmit], Sequence[Packet]]:
+        """What goes of PACKETS, from the first on, in trains; and the rest, for the long way."""
+        sent: list[Transmit] = []
+        if len(packets) > 1:
+            packets = filter_acks(packets)
+            if len(packets) == 1 and (alone := self.send(packets[0], now)):
+                return [alone], ()
+        for packet in packets:
+            transmit = self._send_train(packet, now)
+            if transmit is None:
+                break
+            sent.append(transmit)
+        return sent, packets[len(sent) :]
+
+    def _send_train(self, packet: Packet, now: Instant) -> Transmit | None:
         """All of PACKET in one train that its path carries."""
+        if packet.offload is None or not packet.offload.segment_size:
+            return None
+        addresses = addresses_of(packet.data)
+        peer = None if addresses is None else self._host.remote_tokens.get(addresses[4:])
+        if peer is None or addresses != peer.outbound_addresses:
+            return None
+        lane = _lane(peer, now)
+        if lane is None or lane.session.sent >= REKEY_AFTER_COUNT:
+            return None
         session, path = lane.session, lane.path
-        how = None if packet.offload is None else plan_cut(packet.data, packet.offload)
+        how = plan_cut(packet.data, packet.offload)
         if how is None or in_train(session, packet.data, how) < how.count:
             return None
         size = how.plain_size + SEAL_OVERHEAD - 1
@@ -150,15 +187,18 @@ class Express:
             return None
         block = seal_train(session, packet.data, how, how.count)
         sent = Sent(session, block.counter, block.payload, lane.to, now, now, False, size, block.repeated)
-        self._passed.append(_Passed(now, peer, len(block.payload), (packet,), sent))
-        self.settle()  # PACKET is looked at
+        self._passed.append(_Passed(now, peer, packet.data, packet.offload, sent, len(block.payload)))
+        self.settle()  # while there is what PACKET views
         return Transmit(block.payload, lane.to, lane.source, size, Fragmentation.AVOIDED)
 
-    def receive(
+    def receive_several(
         self, data: bytes | memoryview, segment_size: int, source: Locator, now: Instant
     ) -> list[Deliver]:
-        """The packets in DATA, datagrams of SEGMENT_SIZE; [], and nothing has happened: take the long way."""
-        if not SEAL_OVERHEAD < segment_size <= len(data):
+        """What is in DATA, a train or a few small datagrams; [], and nothing has happened: take the long way.
+
+        The views are valid until the next input.
+        """
+        if not SEAL_OVERHEAD < segment_size < len(data):
             return []
         index, number = _unpack_header(data)
         peer, session = self._host.indexes.get(index, _NOBODY)
@@ -170,19 +210,21 @@ class Express:
         if counter_of(number) <= session.window.highest:
             return []
         if number < FIRST_NUMBER:
-            packets = self._open_small(session, memoryview(data), segment_size, number)
+            packets = self._open_few(session, memoryview(data), segment_size, number)
         else:
             packets = self._open_train(session, memoryview(data), segment_size)
-        addresses = peer.inbound_addresses
-        if not packets or any(addresses_of(packet.data) != addresses for packet in packets):
+        if not packets or any(addresses_of(packet.data) != peer.inbound_addresses for packet in packets):
             return []
         session.window.mark_run(counter_of(number), -(-len(data) // segment_size))
-        # Of a view nothing is left when this is looked at.
-        headers = [Packet(bytes(packet.data[:HEADERS_MIN])) for packet in packets]
-        self._passed.append(_Passed(now, peer, len(data), headers))
+        size: int | None = len(data)  # of all; the first stands for them
+        for packet in packets:
+            # Of a view nothing is left when this is looked at.
+            headers = bytes(packet.data[:HEADERS_MIN])
+            self._passed.append(_Passed(now, peer, headers, None, None, size))
+            size = 0
         return [Deliver(packet.data, packet.offload) for packet in packets]
 
-    def _open_small(self, session: Session, data: memoryview, stride: int, counter: int) -> list[Packet]:
+    def _open_few(self, session: Session, data: memoryview, stride: int, counter: int) -> list[Packet]:
         if stride > SMALL + SEAL_OVERHEAD or len(data) > _FEW * stride or counter > COUNTERS_MAX - _FEW:
             return []
         packets: list[Packet] = []
@@ -214,20 +256,21 @@ class Express:
             return
         passed, self._passed = self._passed, []
         for one in passed:
-            peer, now = one.peer, one.at
+            peer, now, size = one.peer, one.at, one.size
+            if size is None:
+                size = len(one.packet) + SEAL_OVERHEAD
             peer.last_traffic = now
             if one.sent is None:
-                peer.rx_bytes += one.size
+                peer.rx_bytes += size
                 peer.mapping.last_heard = peer.current_heard = peer.data_heard = now
-                for packet in one.packets:
-                    peer.flows.received(packet.data)
+                peer.flows.received(one.packet)
                 peer.liveness.received()
                 peer.liveness.received_data(now)
             else:
-                peer.tx_bytes += one.size
+                peer.tx_bytes += size
                 if peer.host.policy.stores:
                     peer.stash.keep(one.sent)
-                    peer.flows.sent(one.packets[0], one.sent.session, now)
+                    peer.flows.sent(Packet(one.packet, one.offload), one.sent.session, now)
                 peer.liveness.sent_data(now)
             self._schedule.ask(peer.name, peer.liveness.next_timeout())
 

@@ -102,7 +102,10 @@ class Node:
 
     def handle_packets(self, packets: Sequence[Packet], now: Instant) -> list[Output]:
         """Packets that applications sent to tokens, in their order; super-packets are overwritten."""
-        sent, rest = self.express.send_first(packets, now)
+        if len(packets) == 1 and (alone := self.express.send(packets[0], now)):
+            self.express.settle()
+            return [alone]
+        sent, rest = self.express.send_several(packets, now)
         return [*sent, *self.send_long_way(rest, now)]
 
     def send_long_way(self, packets: Sequence[Packet], now: Instant) -> list[Output]:
@@ -159,7 +162,11 @@ class Node:
         self, data: bytes | memoryview, segment_size: int, source: Locator, now: Instant
     ) -> list[Output]:
         """Datagrams that came together: SEGMENT_SIZE bytes each, the last perhaps shorter."""
-        delivered = self.express.receive(data, segment_size, source, now)
+        if segment_size >= len(data):
+            alone = self.express.receive(data, source, now)
+            delivered = [alone] if alone else []
+        else:
+            delivered = self.express.receive_several(data, segment_size, source, now)
         self.express.settle()
         return [*delivered] or self.receive_long_way(data, segment_size, source, now)
 
@@ -174,10 +181,10 @@ class Node:
 
     def handle_datagram(self, data: bytes, source: Locator, now: Instant) -> list[Output]:
         """One datagram. Raise PeerError for what is not acceptable: count it and go on."""
-        delivered = self.express.receive(data, len(data), source, now)
+        delivered = self.express.receive(data, source, now)
         self.express.settle()
         if delivered:
-            return [*delivered]
+            return [delivered]
         outputs, errors = self._receive(memoryview(data), max(len(data), 1), source, now)
         if errors and not outputs:
             raise errors[0]
