@@ -16,6 +16,7 @@ from vipnet.core.express import Express, lane_of
 from vipnet.core.outputs import Deliver, PathAnswered, Transmit
 from vipnet.types import Instant
 from vipnet.wire.control import Keepalive, PathChallenge
+from vipnet.wire.datagram import KIND_IPV4, KIND_PARTIAL
 from vipnet.wire.inner import PROTOCOL_TCP
 from vipnet.wire.offload import CHECKSUM_FIELD, Offload, Packet
 
@@ -368,6 +369,29 @@ def test_of_a_few_of_which_one_is_forged_none_is_taken_at_once() -> None:
         assert b.node.express.receive_several(bytes(forged), sent.segment_size, locator(a), b.net.now) == []
         assert session_at(b, a).window.report(9) == before
     assert len(received_long(b, a, bytes(forged), sent.segment_size)) == 2
+
+
+@pytest.mark.parametrize("size", [1, 11, 12, 28, 29])
+def test_behind_a_genuine_one_anything_may_stand(size: int) -> None:
+    """UDP_GRO lets what is shorter end what came together, and anybody can forge where it comes from."""
+    a, b = pair(Network(25))
+    sent = sent_short(a, Packet(between(a, b, bytes(20))))
+    assert sent is not None
+    data, stride = bytes(sent.payload) + bytes(size), len(sent.payload)
+    assert b.node.express.receive_several(data, stride, locator(a), b.net.now) == []
+    outputs = b.node.handle_datagrams(data, stride, locator(a), b.net.now)
+    assert [isinstance(one, Deliver) for one in outputs] == [True, False]
+
+
+@pytest.mark.parametrize("kind", [KIND_IPV4, KIND_PARTIAL])
+@pytest.mark.parametrize("size", [0, 1, 9, 10, 19, 20, 39])
+def test_a_peer_may_seal_what_is_no_packet(size: int, kind: int) -> None:
+    a, b = pair(Network(26))
+    session = session_at(a, b)
+    first = session.seal(between(a, b, bytes(40)), KIND_IPV4)
+    data = first + session.seal(between(a, b, bytes(19))[:size], kind)
+    assert b.node.express.receive_several(data, len(first), locator(a), b.net.now) == []
+    assert len(received_long(b, a, data, len(first))) == 1
 
 
 def test_acknowledgements_that_are_superseded_do_not_leave() -> None:

@@ -70,6 +70,23 @@ def test_what_says_something_of_its_own_stays(change: Callable[[int], bytes]) ->
     assert filtered(*packets) == packets
 
 
+def test_what_came_between_is_not_reached_over() -> None:
+    marked = ack(200, flags=ACK | ECE)  # DCTCP counts the bytes that each acknowledges
+    assert filtered(ack(100), marked, ack(300)) == [ack(100), marked, ack(300)]
+    assert filtered(ack(100), ack(200), marked, ack(300), ack(400)) == [ack(200), marked, ack(400)]
+
+
+def test_duplicates_stay_though_more_is_acknowledged_later() -> None:
+    again = [ack(100), ack(100), ack(100)]
+    assert filtered(*again, ack(200), ack(300)) == [*again, ack(300)]
+
+
+def test_what_is_no_whole_packet_supersedes_nothing() -> None:
+    longer = bytearray(ack(200))
+    longer[2:4] = (1500).to_bytes(2, "big")
+    assert filtered(ack(100), bytes(longer)) == [ack(100), longer]
+
+
 def test_a_fragment_stays() -> None:
     packets = [bytearray(ack(number)) for number in (100, 200)]
     for packet in packets:

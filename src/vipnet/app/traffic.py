@@ -30,7 +30,7 @@ _UNSENT_MAX: Final = 1 << 20  # bytes that wait for the socket; a batch of tun0 
 class Traffic:
     """Everything that is read, and written, as soon as that can be.
 
-    express    for what comes alone
+    express    for what comes alone, for trains, and for a few small datagrams together
     packets    given what else applications sent, and when; like `datagrams` it returns whether tasks may have
                been touched
     datagrams  given what else came from other hosts, and when

@@ -78,7 +78,8 @@ class _Passed(Struct, frozen=True):
 
     packet  as far as it is looked at
     sent    None: it was received
-    size    bytes of its datagrams; None: PACKET is whole, and one
+    size    bytes of the datagrams it came or went in, all of them with the first packet of several; None: it
+            is whole, and was alone
     """
 
     at: Instant
@@ -93,7 +94,6 @@ class Express:
     """Seals and opens what may go the short way, and notes it when it is gone: nobody waits for that.
 
     It is noted by settle(), in its order, a moment later and before anything takes the long way.
-    Views are valid until the next read, and the next input.
     """
 
     def __init__(self, host: Host, schedule: Schedule) -> None:
@@ -154,7 +154,10 @@ class Express:
     def send_several(
         self, packets: Sequence[Packet], now: Instant
     ) -> tuple[list[Transmit], Sequence[Packet]]:
-        """What goes of PACKETS, from the first on, in trains; and the rest, for the long way."""
+        """What goes of PACKETS, from the first on, in trains; and the rest, for the long way.
+
+        Acknowledgements that are superseded are in neither; one that is left goes as by send().
+        """
         sent: list[Transmit] = []
         if len(packets) > 1:
             packets = filter_acks(packets)
@@ -231,11 +234,13 @@ class Express:
         try:
             for at in range(0, len(data), stride):
                 datagram = data[at : at + stride]
-                if at and _unpack_header(datagram) != (session.local_index, counter + at // stride):
+                if len(datagram) <= SEAL_OVERHEAD:
+                    return []
+                if _unpack_header(datagram) != (session.local_index, counter + at // stride):
                     return []
                 plaintext = session.peek(datagram)
                 packet, kind = plaintext[:-1], plaintext[-1]
-                if kind not in (KIND_IPV4, KIND_PARTIAL):
+                if kind not in (KIND_IPV4, KIND_PARTIAL) or addresses_of(packet) is None:
                     return []
                 packets.append(Packet(packet, begun_checksum(packet) if kind == KIND_PARTIAL else None))
         except PeerError:

@@ -35,6 +35,7 @@ class Held(Struct, gc=False):
     """The segment from which on nothing of its connection is acknowledged.
 
     first, after  sequence numbers: of its first byte, and of the first byte behind it
+    packet        of a super-packet the beginning: first_segment() makes a packet of it
     since         when it became the oldest; copies that TCP sends do not change that
     session, sealed_at  of the last time it was sent
     """
@@ -95,7 +96,7 @@ class Flows:
             self._hold(ports, Held(first, (first + size) & _NUMBERS, kept, since, session, now))
 
     def received(self, packet: bytes | memoryview) -> None:
-        """PACKET, a whole IPv4 packet, came from the peer: what it acknowledges is no longer held."""
+        """PACKET, or its headers, came from the peer: what it acknowledges is no longer held."""
         if not self._held or packet[0] != _IPV4_PLAIN or packet[9] != PROTOCOL_TCP or len(packet) < 40:
             return
         theirs, ours, acknowledged, flags = _IN.unpack_from(packet, 20)
