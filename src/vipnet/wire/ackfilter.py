@@ -43,8 +43,9 @@ class _Ack(Struct, frozen=True, gc=False):
 
 def filter_acks(packets: Sequence[Packet]) -> Sequence[Packet]:
     """PACKETS in their order, but for acknowledgements that a later one repeats; they may be anything."""
-    before: dict[bytes, tuple[int, _Ack] | None] = {}  # by connection: where, and what may yet be repeated
+    before: dict[bytes, tuple[int, _Ack] | None] = {}  # by connection: the packet before, and where it is
     superseded: set[int] = set()
+    duplicates: set[int] = set()
     for place, packet in enumerate(packets):
         connection = bytes(packet.data[_CONNECTION])
         ack, last = _ack(packet.data), before.get(connection)
@@ -54,7 +55,8 @@ def filter_acks(packets: Sequence[Packet]) -> Sequence[Packet]:
         if 0 < (ack.number - last[1].number) & _NUMBERS < _HALF:
             superseded.add(last[0])
         else:
-            before[connection] = None  # a duplicate: both stay
+            duplicates.update((last[0], place))
+    superseded -= duplicates
     if not superseded:
         return packets
     return [packet for place, packet in enumerate(packets) if place not in superseded]
