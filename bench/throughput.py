@@ -265,8 +265,14 @@ def _say(text: str) -> None:
 
 
 @click.command(help=__doc__)
-@click.option("--rounds", default=5, show_default=True)
-@click.option("--seconds", default=3.0, show_default=True, help="Of each measurement.")
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=1),  # below iperf3 takes it for 0: without end
+    default=3.0,
+    show_default=True,
+    help="Of each measurement.",
+)
 @click.option("--only", "names", multiple=True, type=click.Choice([cls.name for cls in OVERLAYS]))
 @click.option("--json", "json_file", type=click.Path(path_type=Path))
 @click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="An SVG.")
