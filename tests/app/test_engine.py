@@ -256,6 +256,20 @@ def test_more_answers_than_a_batch_do_not_fill_tun0_turn_by_turn() -> None:
     trio.run(main)
 
 
+def test_what_a_timer_hears_first_does_not_fill_tun0_either() -> None:
+    async def main() -> None:
+        wire, tun = FakeWire(), Ring()
+        other = FakeSockets(wire, THERE)
+        engine = engine_of(Delivering(), tun, FakeSockets(wire, HERE))
+        for number in range(2_000):
+            other.send(b"segment %d" % number, HERE)
+        engine.traffic.hear_waiting(1_024)
+        assert len(tun.delivered) == 1_024
+        assert (tun.dropped, tun.ready) == (0, [])
+
+    trio.run(main)
+
+
 CLOCK = StoreClock(1, 1)
 BINDING = StoreBinding(
     Fqdn("b.example"), Token(IPv4Address("240.0.0.1")), Token(IPv4Address("240.0.0.2")), 1, True, 0.0

@@ -125,8 +125,12 @@ class Traffic:
     # --- in
 
     def hear_waiting(self, at_most: int) -> None:
-        """Datagrams that are there already."""
-        self._hear(at_most)
+        """Datagrams that are there already; what they bring is answered turn by turn, or tun0 runs over."""
+        heard = -1
+        while at_most > 0 and heard:
+            heard, _ = self._hear(min(at_most, _TURN))
+            at_most -= heard
+            self._send_answers()
         self._settle()
 
     def _send_one(self, now: Instant) -> bool:
