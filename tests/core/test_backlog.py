@@ -37,6 +37,19 @@ def test_a_few_may_be_taken_and_leave_their_room() -> None:
     assert backlog.take(5) == []
 
 
+def test_a_bulk_transfer_can_be_passed() -> None:
+    backlog = Backlog(POLICY)
+    bulk = Packet(bytes(30), Offload(20, 16, 10))
+    for packet in (bulk, Packet(b"one"), Packet(b"two"), bulk):
+        backlog.append(packet)
+    assert backlog.take(1, past_bulk=True) == [Packet(b"one")]
+    assert backlog.take(9, past_bulk=True) == [Packet(b"two")]
+    assert backlog.take(9, past_bulk=True) == []
+    backlog.append(Packet(bytes(40)))
+    assert (len(backlog), backlog.refused) == (3, 0)
+    assert backlog.take(9) == [bulk, bulk, Packet(bytes(40))]
+
+
 def test_a_bulk_transfer_leaves_room_for_others() -> None:
     backlog = Backlog(POLICY)
     bulk = Offload(20, 16, 10)

@@ -29,7 +29,7 @@ class Backlog:
 
     def append(self, packet: Packet) -> None:
         size, room = len(packet.data), self._policy.queue_bytes
-        if packet.offload is not None and packet.offload.segment_size:
+        if _is_super(packet):
             room = int(room * _BULK_SHARE)
         if len(self._packets) >= self._policy.queue_packets or self._size_bytes + size > room:
             self.refused += 1
@@ -43,9 +43,16 @@ class Backlog:
         self._size_bytes = 0
         return packets
 
-    def take(self, count: int) -> list[Packet]:
-        """The oldest packets, at most COUNT."""
-        packets = [self._packets.popleft() for _ in range(min(count, len(self._packets)))]
+    def take(self, count: int, *, past_bulk: bool = False) -> list[Packet]:
+        """The oldest packets, at most COUNT; PAST_BULK: the oldest but for super-packets, which stay."""
+        if past_bulk:
+            packets: list[Packet] = []
+            left: deque[Packet] = deque()
+            for packet in self._packets:
+                (left if _is_super(packet) or len(packets) == count else packets).append(packet)
+            self._packets = left
+        else:
+            packets = [self._packets.popleft() for _ in range(min(count, len(self._packets)))]
         self._size_bytes -= sum(len(packet.data) for packet in packets)
         return packets
 
@@ -57,3 +64,7 @@ class Backlog:
         """The first of those taken could not leave after all."""
         self._packets.extendleft(reversed(packets))
         self._size_bytes += sum(len(packet.data) for packet in packets)
+
+
+def _is_super(packet: Packet) -> bool:
+    return packet.offload is not None and packet.offload.segment_size > 0

@@ -68,7 +68,7 @@ def handle_packets(peer: Peer, packets: Sequence[Packet], now: Instant) -> list[
             peer.wait(packets)
         if session is None or peer.dead:
             peer.want_handshake(now)
-        return outputs
+        return outputs + flush(peer, now) if peer.replaying else outputs
     sent, rest = _send(peer, session, packets, now)
     outputs += sent
     peer.wait(rest)
@@ -81,15 +81,21 @@ def flush(peer: Peer, now: Instant) -> list[Output]:
     """Send what waited for a key or a path, if there is both; in steps.
 
     Sealing a second's packets at once would hold up the hint that goes before them, and its ack.
+    What came earlier goes first; but of a bulk transfer's replay only the transfer itself has to wait.
     """
     session = peer.sessions.sending(now)
-    if session is None or not peer.host.locators or peer.dead or peer.replaying or not len(peer.backlog):
+    if session is None or not peer.host.locators or peer.dead or not len(peer.backlog):
+        return []
+    past_bulk = bool(peer.replaying)
+    if past_bulk and not peer.replaying[0].repeated:
         return []
     policy = peer.host.policy
-    outputs, rest = _send(peer, session, peer.backlog.take(policy.flush_burst_packets), now)
+    outputs, rest = _send(
+        peer, session, peer.backlog.take(policy.flush_burst_packets, past_bulk=past_bulk), now
+    )
     if rest:
         peer.backlog.put_back(rest)
-    else:
+    elif not past_bulk:
         peer.replay_at = Instant(now + policy.replay_step_s) if len(peer.backlog) else None
     return outputs
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from operator import attrgetter
 
 from vipnet.core.outbound import flush
 from vipnet.core.outputs import Output, Transmit
@@ -36,7 +37,8 @@ def begin(
     # A place on trial gets little, the rest goes where nobody may be: its proof brings another report.
     peer.outage_from = peer.last_sign_of_life(now) if peer.trial.under_way else None
     found = peer.find_path()
-    peer.replaying = deque(missing)
+    # A bulk transfer's last: nobody else is to wait for hundreds of them.
+    peer.replaying = deque(sorted(missing, key=attrgetter("repeated")))
     newest = peer.sessions.newest
     peer.reported = frozenset(report.index for report in reports)
     if newest is not None:
