@@ -1,7 +1,8 @@
 """After a move: send again exactly what the other side has not received.
 
 Replays go before fresh packets and in steps, so that a full stash does not run over
-the socket buffer of a peer that has just come back.
+the socket buffer of a peer that has just come back. Of a bulk transfer there may be a thousand segments: they
+go last, and only the transfer waits for them.
 """
 
 from __future__ import annotations
