@@ -126,9 +126,10 @@ class Traffic:
 
     def hear_waiting(self, at_most: int) -> None:
         """Datagrams that are there already; what they bring is answered turn by turn, or tun0 runs over."""
-        heard = -1
-        while at_most > 0 and heard:
+        while at_most > 0:
             heard, _ = self._hear(min(at_most, _TURN))
+            if not heard:
+                break
             at_most -= heard
             self._send_answers()
         self._settle()

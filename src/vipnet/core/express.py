@@ -20,7 +20,7 @@ from msgspec import Struct
 from vipnet.core.host import Host
 from vipnet.core.lane import Lane
 from vipnet.core.mapping import lease_expired
-from vipnet.core.opening import HEADROOM, open_whole, whole_train
+from vipnet.core.opening import HEADROOM, may_be_whole, open_whole
 from vipnet.core.outputs import Deliver, Fragmentation, Transmit
 from vipnet.core.peer import Peer
 from vipnet.core.schedule import Schedule
@@ -34,9 +34,11 @@ from vipnet.wire.ackfilter import filter_acks
 from vipnet.wire.datagram import (
     COUNTERS_MAX,
     FIRST_NUMBER,
+    HEADER_SIZE,
     KIND_IPV4,
     KIND_PARTIAL,
     SEAL_OVERHEAD,
+    TAG_SIZE,
     counter_of,
 )
 from vipnet.wire.inner import addresses_of
@@ -78,8 +80,7 @@ class _Passed(Struct, frozen=True):
 
     packet  as far as it is looked at
     sent    None: it was received
-    size    bytes of the datagrams it came or went in, all of them with the first packet of several; None: it
-            is whole, and was alone
+    size    bytes of the train it came or went in; None: PACKET is whole, in a datagram of its own
     """
 
     at: Instant
@@ -185,7 +186,7 @@ class Express:
         how = plan_cut(packet.data, packet.offload)
         if how is None or in_train(session, packet.data, how) < how.count:
             return None
-        size = how.plain_size + SEAL_OVERHEAD - 1
+        size = how.plain_size + HEADER_SIZE + TAG_SIZE
         if size > path.whole_max or (size > path.watch_from and now >= path.watch_at):
             return None
         block = seal_train(session, packet.data, how, how.count)
@@ -219,12 +220,13 @@ class Express:
         if not packets or any(addresses_of(packet.data) != peer.inbound_addresses for packet in packets):
             return []
         session.window.mark_run(counter_of(number), -(-len(data) // segment_size))
-        size: int | None = len(data)  # of all; the first stands for them
         for packet in packets:
-            # Of a view nothing is left when this is looked at.
-            headers = bytes(packet.data[:HEADERS_MIN])
-            self._passed.append(_Passed(now, peer, headers, None, None, size))
-            size = 0
+            if number < FIRST_NUMBER:
+                passed = _Passed(now, peer, packet.data, packet.offload)
+            else:
+                # Of a view nothing is left when this is looked at.
+                passed = _Passed(now, peer, bytes(packet.data[:HEADERS_MIN]), None, None, len(data))
+            self._passed.append(passed)
         return [Deliver(packet.data, packet.offload) for packet in packets]
 
     def _open_few(self, session: Session, data: memoryview, stride: int, counter: int) -> list[Packet]:
@@ -249,7 +251,7 @@ class Express:
 
     def _open_train(self, session: Session, data: memoryview, stride: int) -> list[Packet]:
         trains = session.trains
-        if trains is None or not whole_train(session, data, stride):
+        if trains is None or not may_be_whole(session, data, stride):
             return []
         buffer = self._host.plaintexts(len(data), stride)
         run = open_whole(session, trains, data, stride, buffer[HEADROOM:])

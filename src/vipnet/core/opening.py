@@ -62,23 +62,23 @@ def buffer_size(data_size: int, stride: int) -> int:
     return data_size + HEADROOM * (data_size // stride + 2)
 
 
-def whole_train(session: Session, data: memoryview, stride: int) -> int:
-    """How many pieces DATA has, if it may be a train from the first to the end and nothing else; else 0."""
+def may_be_whole(session: Session, data: memoryview, stride: int) -> bool:
+    """Whether DATA looks like a train from the first piece to the end, and nothing else."""
     (_, number), count = _unpack_header(data), (len(data) - 1) // stride
     end = count * stride
     if position_of(number) or not count or len(data) - end < SEAL_OVERHEAD + TAG_SIZE:
-        return 0
+        return False
     if _unpack_header(data, end) != (session.local_index, counter_of(number) + count):
-        return 0
+        return False
     # Or who withholds an end could have it opened again behind each of many forged pieces.
     last = session.local_index, number + (count - 1) * NEXT_PIECE
-    return count if _unpack_header(data, end - stride) == last else 0
+    return bool(_unpack_header(data, end - stride) == last)
 
 
 def open_whole(
     session: Session, trains: TrainOpening, data: memoryview, stride: int, out: memoryview
 ) -> TcpRun | None:
-    """Open to OUT what may be a whole_train(); None when it is none. The replay window is the caller's."""
+    """Open to OUT what may_be_whole(); None when it is no train. The replay window is the caller's."""
     (_, number), count = _unpack_header(data), (len(data) - 1) // stride
     size, end = piece_size(stride, number), count * stride
     try:
@@ -162,7 +162,7 @@ class Opener:
         """
         counter, window = counter_of(number), self._session.window
         self._mark()
-        if counter > window.highest and whole_train(self._session, data, stride):
+        if counter > window.highest and may_be_whole(self._session, data, stride):
             self._end_run()
             run = open_whole(self._session, trains, data, stride, self._buffer[self._position :])
             if run is not None:

@@ -68,7 +68,9 @@ def handle_packets(peer: Peer, packets: Sequence[Packet], now: Instant) -> list[
             peer.wait(packets)
         if session is None or peer.dead:
             peer.want_handshake(now)
-        return outputs + flush(peer, now) if peer.replaying else outputs
+        if peer.replaying:
+            outputs += flush(peer, now)
+        return outputs
     sent, rest = _send(peer, session, packets, now)
     outputs += sent
     peer.wait(rest)
