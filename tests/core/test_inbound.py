@@ -66,7 +66,7 @@ def test_a_train_may_change_sessions() -> None:
     packets = [packet(b, a, bytes((number,)) * 400) for number in range(4)]
     old = [sealed(b, a, one, KIND_IPV4) for one in packets[:2]]
     before = session_at(b, a)
-    b.node.log_keys(True, net.now)  # makes a new session
+    b.node.people.log_keys(True, net.now)  # makes a new session
     net.run_until(lambda: session_at(b, a) is not before)
     net.run_for(1)
     new = [sealed(b, a, one, KIND_IPV4) for one in packets[2:]]

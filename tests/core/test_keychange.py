@@ -310,7 +310,7 @@ def test_after_forgetting_the_old_key_nobody_follows_by_itself() -> None:
     assert said["if_it_is_right"] == "vipnet trust accept-new-key a.example"
     refused = peer_at(b, a).refused_key
     assert refused == a.public_key
-    b._carry_out(b.node.accept_key(a.name, refused, net.now))
+    b._carry_out(b.node.people.accept_key(a.name, refused, net.now))
     net.run_for(2)
     assert knows(b, a)
     assert peer_at(b, a).known.trust == "pinned"
@@ -418,10 +418,10 @@ def test_a_pin_in_the_configuration_overrules_what_was_learned() -> None:
 def test_pinning_somebody_unknown() -> None:
     net = Network(61)
     a, b = net.host("a.example"), net.host("b.example")
-    b._carry_out(b.node.pin(a.name, a.public_key, (locator(a),), net.now))
+    b._carry_out(b.node.people.pin(a.name, a.public_key, (locator(a),), net.now))
     net.dns_down = True
     b._carry_out(b.node.want_binding(LookupResult(a.name, failed=True), net.now))
-    a._carry_out(a.node.pin(b.name, b.public_key, (), net.now))
+    a._carry_out(a.node.people.pin(b.name, b.public_key, (), net.now))
     net.run_for(2)
     assert b.token_of(a) is not None
     assert structs.astuple(b.disk.peers[a.name])[1:3] == (a.public_key, "pinned")
@@ -434,6 +434,6 @@ def test_accepting_a_key_that_was_rotated_away() -> None:
     first = a.public_key
     a.rotate()
     net.run_for(2)
-    b._carry_out(b.node.accept_key(a.name, first, net.now))
+    b._carry_out(b.node.people.accept_key(a.name, first, net.now))
     assert peer_at(b, a).known.key == first
     assert peer_at(b, a).known.previous_keys == ()

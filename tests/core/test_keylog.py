@@ -13,7 +13,7 @@ from vipnet.wire.datagram import is_handshake
 
 
 def log_keys(host: SimHost, on: bool) -> None:
-    host._carry_out(host.node.log_keys(on, host.net.now))
+    host._carry_out(host.node.people.log_keys(on, host.net.now))
 
 
 def given_away(host: SimHost) -> SessionKeys | None:

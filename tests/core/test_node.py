@@ -222,7 +222,7 @@ def test_forgotten_peer_is_met_as_a_stranger() -> None:
     net = Network(seed=16)
     a, b = pair(net)
     token = a.token_of(b)
-    a._carry_out(a.node.forget(b.name))
+    a._carry_out(a.node.people.forget(b.name))
     assert b.name not in a.node.peers
     assert a.token_of(b) is None
     assert b.name not in a.disk.peers
@@ -321,7 +321,7 @@ def test_a_forgotten_peer_s_timers_bring_nothing_back() -> None:
     """Leaving the Active Partner List is a store write: not for who is not stored any more."""
     net = Network(seed=22)
     a, b = pair(net)
-    a._carry_out(a.node.forget(b.name))
+    a._carry_out(a.node.people.forget(b.name))
     b.crash()
     net.run_for(Policy().lease_s + 300)
     assert b.name not in a.disk.peers

@@ -14,7 +14,7 @@ PSK = bytes(31) + b"\1"
 
 
 def reconfigure(host: SimHost, *listed: ListedPeer, accept: AcceptPolicy | None = None) -> None:
-    host._carry_out(host.node.reconfigure(accept or host.accept, listed, host.net.now))
+    host._carry_out(host.node.people.reconfigure(accept or host.accept, listed, host.net.now))
 
 
 def test_who_is_let_in_no_more_finishes_what_it_has_begun() -> None:

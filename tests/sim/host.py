@@ -120,7 +120,7 @@ class SimHost:
     def rotate(self, *, forget_old: bool = False) -> None:
         """`vipnet key rotate`: whoever is there is told; DNS has the new key at once."""
         self.private_key = self.net.random.randbytes(32)
-        self._carry_out(self.node.rotate(self.private_key, self.net.now, forget_old=forget_old))
+        self._carry_out(self.node.people.rotate(self.private_key, self.net.now, forget_old=forget_old))
         self.public_key = self.node.host.public_key
 
     def crash(self) -> None:

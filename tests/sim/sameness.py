@@ -62,7 +62,7 @@ _PAST_DEFAULT_S = 5.05
 _INDEXES = {"local_index", "remote_index", "index", "sender", "receiver", "receiver_index", "reported"}
 _FOR_NOTHING: dict[type, frozenset[str]] = {
     Host: frozenset({"counters", "indexes", "_plaintexts", "icmp"}),
-    Node: frozenset({"_schedule", "_too_big_limit", "express"}),
+    Node: frozenset({"_schedule", "_too_big_limit", "express", "people"}),  # the last has nothing of its own
     Mapping: frozenset({"last_heard"}),  # see _outage
     Peer: frozenset(
         {

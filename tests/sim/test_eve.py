@@ -195,7 +195,7 @@ def test_a_token_that_stood_for_a_forgotten_peer_stands_for_nobody_else() -> Non
     net.run_for(0.1)
     net.run_until(lambda: a.can_reach(b))
     token = a.token_of(b)
-    for output in a.node.forget(b.name):
+    for output in a.node.people.forget(b.name):
         a.disk.apply(output)
     rival = next(
         name for number in count() if candidate(name := parse_name(f"c{number}.example"), 0, subnet) == token

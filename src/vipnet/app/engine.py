@@ -195,26 +195,26 @@ class Engine:
 
     def forget(self, name: Fqdn) -> bool:
         """Remove a peer from the store; False when there was none."""
-        outputs = self.node.forget(name)
+        outputs = self.node.people.forget(name)
         self._sessions_at.pop(name, None)
         self.emit(outputs)
         return bool(outputs)
 
     def pin(self, name: Fqdn, key: PublicKey, locators: tuple[Locator, ...]) -> None:
         """NAME has KEY, a person says."""
-        self.emit(self.node.pin(name, key, locators, self._now()))
+        self.emit(self.node.people.pin(name, key, locators, self._now()))
 
     def accept_key(self, name: Fqdn, key: PublicKey) -> None:
         """NAME, a peer, has KEY by now, a person says."""
-        self.emit(self.node.accept_key(name, key, self._now()))
+        self.emit(self.node.people.accept_key(name, key, self._now()))
 
     def reconfigure(self, accept: AcceptPolicy, listed: Sequence[ListedPeer]) -> None:
         """The configuration says otherwise who may speak to us, and who is known by hand."""
-        self.emit(self.node.reconfigure(accept, listed, self._now()))
+        self.emit(self.node.people.reconfigure(accept, listed, self._now()))
 
     def log_keys(self, on: bool) -> None:
         """Give the keys of new sessions to `key_log`, or stop that."""
-        self.emit(self.node.log_keys(on, self._now()))
+        self.emit(self.node.people.log_keys(on, self._now()))
 
     def rotate(
         self, private_key: bytes, save: Callable[[bytes], object], *, forget_old: bool = False
@@ -225,7 +225,7 @@ class Engine:
         """
         self.emit([self.node.host.old_key()])
         save(private_key)
-        self.emit(self.node.rotate(private_key, self._now(), forget_old=forget_old))
+        self.emit(self.node.people.rotate(private_key, self._now(), forget_old=forget_old))
 
     async def bind(self, result: LookupResult) -> Token:
         """A token for the name that RESULT is about. Raise UnreachableError."""
@@ -251,7 +251,7 @@ class Engine:
         try:
             with trio.move_on_after(within_s):
                 while True:
-                    self.emit(self.node.probe(name, self._now()))
+                    self.emit(self.node.people.probe(name, self._now()))
                     with trio.move_on_after(within_s / 4):
                         return await answers.receive()
         finally:

@@ -6,7 +6,7 @@
     reports of small MTUs      probing
     addresses of this host     moving, binding
     answers of DNS             responder, moving, contacts
-    what people say            contacts, keychange
+    what people say            people
     time                       deadlines
 
 Inputs are methods with `now`; what is to be done comes back as outputs. Ask
@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network
 
-from vipnet.core import binding, deadlines, handshakes, inbound, keychange, moving, outbound, probing
+from vipnet.core import binding, deadlines, handshakes, inbound, moving, outbound, probing
 from vipnet.core.contacts import Contacts
 from vipnet.core.deadlines import is_due
 from vipnet.core.express import Express
@@ -30,7 +30,6 @@ from vipnet.core.outputs import (
     BindingFailed,
     BindingReady,
     Deliver,
-    DropPeer,
     LookupResult,
     Output,
     Refused,
@@ -40,13 +39,14 @@ from vipnet.core.outputs import (
     Transmit,
 )
 from vipnet.core.peer import Peer
+from vipnet.core.people import People
 from vipnet.core.ratelimit import PerSecond
 from vipnet.core.responder import Responder
 from vipnet.core.schedule import Schedule
-from vipnet.core.trust import AcceptPolicy, ListedPeer
+from vipnet.core.trust import ListedPeer
 from vipnet.errors import PeerError, ProtocolError
 from vipnet.policy import LOCATORS_MAX
-from vipnet.types import Fqdn, Instant, Locator, PublicKey
+from vipnet.types import Fqdn, Instant, Locator
 from vipnet.wire.control import Close
 from vipnet.wire.datagram import is_handshake
 from vipnet.wire.handshake import FROM_INITIATOR, CookieReply, HandshakeDatagram, decode_handshake
@@ -69,6 +69,9 @@ class Node:
         )
         self._schedule = Schedule()
         self.express = Express(host, self._schedule)
+        self.people = People(
+            host, self.peers, self.contacts, self._schedule, add_peer=self._add_peer, finish=self._finish
+        )
         self._too_big_limit = PerSecond(_TOO_BIG_PER_S)
         self._at_start: list[Output] = [*host.space.load(stored), *host.load_old_keys(stored.old_keys)]
         for known in stored.peers:
@@ -310,85 +313,6 @@ class Node:
             contact.add_looked_up(result)
             self._reschedule(contact)
         return self._finish(outputs, now)
-
-    # --- people
-
-    def probe(self, name: Fqdn, now: Instant) -> list[Output]:
-        """Challenge the peer where it is now; PathAnswered follows if it is there."""
-        peer = self.peers.get(name)
-        if peer is None:
-            return []
-        current = peer.mapping.current
-        outputs = peer.challenge([] if current is None else [current], now)
-        if not outputs:
-            peer.want_handshake(now)
-        return self._finish(outputs, now, peer)
-
-    def forget(self, name: Fqdn) -> list[Output]:
-        """Know NAME no more: DNS decides again what it is. Its token goes to no other name for long."""
-        peer = self.peers.pop(name, None)
-        if peer is None:
-            return []
-        self._schedule.forget(name)
-        outbound.end_lookup(peer)
-        self.host.forget_indexes([session.local_index for session in peer.sessions.all()])
-        self.host.forget_indexes(peer.initiator.stop())
-        peer.stash.clear()
-        peer.flows.clear()
-        outputs = binding.absorb(peer, peer.negotiation.release(self.host.unix_s))
-        return [*outputs, DropPeer(name)]
-
-    def pin(self, name: Fqdn, key: PublicKey, locators: tuple[Locator, ...], now: Instant) -> list[Output]:
-        """Somebody says that NAME, known or not, has KEY and is at LOCATORS."""
-        if name not in self.peers:
-            peer = self._add_peer(StorePeer(name, key, "pinned", locators=locators))
-            return [peer.known]
-        self.peers[name].mapping.add_looked_up(locators)
-        return self.accept_key(name, key, now)
-
-    def reconfigure(self, accept: AcceptPolicy, listed: Iterable[ListedPeer], now: Instant) -> list[Output]:
-        """Others may speak to us, and others are written down by hand, from now on; sessions go on."""
-        self.host.accept = accept
-        changed = self.contacts.relist(listed)
-        for name, peer in self.peers.items():
-            peer.psk = self.contacts.psk(name)
-        outputs: list[Output] = []
-        for entry in changed:
-            if entry.key is not None:
-                outputs += self.pin(entry.name, entry.key, entry.locators, now)
-            elif entry.name in self.peers:
-                self.peers[entry.name].mapping.add_looked_up(entry.locators)
-        return outputs
-
-    def accept_key(self, name: Fqdn, key: PublicKey, now: Instant) -> list[Output]:
-        """Somebody says that NAME, which is known, has KEY."""
-        peer = self.peers[name]
-        return self._finish(keychange.accept(peer, key, now), now, peer)
-
-    def rotate(self, private_key: bytes, now: Instant, *, forget_old: bool = False) -> list[Output]:
-        """This host has another key: partners with a session learn it now, others when they come back.
-
-        forget_old  nobody is told, and the old key opens nothing any more: it may be in wrong hands
-        """
-        outputs = self.host.rotate(private_key)
-        if forget_old:
-            outputs += self.host.forget_old_keys()
-        for peer in self.peers.values():
-            outputs += peer.use_own_key(self.host.key) if forget_old else keychange.announce(peer, now)
-        return self._finish(outputs, now, *self.peers.values())
-
-    def log_keys(self, on: bool, now: Instant) -> list[Output]:
-        """Give away the keys of sessions made from now on, or stop that; active partners get one at once.
-
-        What was sealed before stays sealed: nobody has kept those keys.
-        """
-        self.host.logs_keys = on
-        if not on:
-            return []
-        active = [peer for peer in self.peers.values() if peer.active(now)]
-        for peer in active:
-            peer.want_handshake(now)
-        return self._finish([], now, *active)
 
     # --- time
 

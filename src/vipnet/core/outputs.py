@@ -153,7 +153,7 @@ class SessionReady(Struct, frozen=True):
 
 
 class SessionKeys(Struct, frozen=True):
-    """The keys of a new session with NAME, while Node.log_keys() wants them given away.
+    """The keys of a new session with NAME, while People.log_keys() wants them given away.
 
     local_index, remote_index  in the datagrams to us, and to NAME
     cipher   as crypto.transport.Cipher calls it
