@@ -14,11 +14,15 @@ from vipnet.crypto.replay import ReplayWindow
 PEACE_MAX_S = 2.0  # from quiet to a packet each way: the receiver's own question comes after 1 s
 
 
-def explore(budget: Budget, at_least: int, *, calm: bool = False, most: int = 10_000_000) -> None:
-    """`at_least`: a change that makes the search smaller by accident must not go unnoticed."""
-    search = Search(budget, calm=calm)
-    found = search.run(most)
+def explore(budget: Budget, at_least: int) -> None:
+    """`at_least`: a change that makes the search smaller by accident must not go unnoticed.
+
+    Nor may it have no end.
+    """
+    most = 20 * at_least
+    found = Search(budget).run(most)
     print(f"{found.states:,} states, {found.settled:,} of them quiet, {found.depth} deep: {budget}")
+    assert found.states < most, "no two states are the same: see `_FOR_NOTHING` in tests/sim/sameness.py"
     assert found.states >= at_least
     assert found.settled
     assert found.peace_s <= PEACE_MAX_S
