@@ -37,7 +37,7 @@ def environment() -> Environment:
         platform.release(),
         platform.python_version(),
         os.cpu_count() or 1,
-        _says("named", "-V"),
+        _says("named", "-V").partition(" <")[0],  # then comes an id, mostly an empty one
         os.getloadavg()[0],
         datetime.now(UTC).isoformat(timespec="seconds"),
         cpu(),
