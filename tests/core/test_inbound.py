@@ -10,13 +10,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.core.pairs import ELSEWHERE, Tap, locator, meet, pair, peer_at, seal, session_at
 from tests.sim.network import Network, SimHost, ipv4
+from tests.wire.test_udp import udp
 
-from vipnet.core.outputs import Deliver, LogEvent
+from vipnet.core.outputs import Deliver, LogEvent, Refused
 from vipnet.core.trust import AcceptPolicy, ListedPeer
 from vipnet.errors import PeerError, ProtocolError, WireError
 from vipnet.types import Locator, Token, parse_name
 from vipnet.wire.control import Accept, Choose, Close, ControlMessage, Hint, Keepalive, Offer, TokenPair
-from vipnet.wire.datagram import KIND_CONTROL, KIND_IPV4
+from vipnet.wire.datagram import KIND_CONTROL, KIND_IPV4, KIND_PARTIAL
+from vipnet.wire.offload import Offload
+from vipnet.wire.udp import BEGUN
 
 
 def sealed(host: SimHost, other: SimHost, body: bytes, kind: int) -> bytes:
@@ -86,6 +89,25 @@ def test_a_peer_cannot_write_over_what_another_sent() -> None:
     spoiled = train[1][:-1] + bytes((train[1][-1] ^ 1,))
     later = sealed(b, a, true, KIND_IPV4)
     assert arrived(a, later, spoiled, source=locator(b)) == [true]
+
+
+def test_datagrams_of_one_flow_are_delivered_as_one_super_packet() -> None:
+    """Those with false addresses, or of another flow, are not part of it."""
+    net = Network(24)
+    a, b = pair(net)
+    addresses = packet(b, a, b"")[12:20]
+    body, other = bytes(400), bytes([1]) * 400
+    accepted = [udp(body, addresses=addresses), udp(other, addresses=addresses)] * 2
+    false = udp(body, addresses=addresses[4:] * 2)
+    last = udp(body, addresses=addresses, ports=(5, 6))
+    train = b"".join(sealed(b, a, one, KIND_PARTIAL) for one in [*accepted[:2], false, *accepted[2:], last])
+    outputs = a.node.handle_datagrams(train, len(train) // 6, locator(b), net.now)
+    joined, alone = (one for one in outputs if isinstance(one, Deliver))
+    assert joined.offload == Offload(20, 6, 400)
+    assert joined.packet[28:] == (body + other) * 2
+    assert (bytes(alone.packet), alone.offload) == (last, BEGUN)
+    (refused,) = (one for one in outputs if isinstance(one, Refused))
+    assert "not this pair's tokens" in str(refused.error)
 
 
 @pytest.mark.parametrize("seed", range(4))

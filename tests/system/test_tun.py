@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import socket
 import subprocess
 import sys
@@ -18,13 +19,17 @@ from tests.fakes import FakeTun
 from tests.netns import Namespace, namespace
 from tests.support import need
 from tests.wire.test_tcp import offload_of, tcp
+from tests.wire.test_udp import udp as made_udp
 
 from vipnet.errors import HostError
 from vipnet.system.tun import PacketDevice, TunDevice
 from vipnet.wire.offload import Packet, complete_checksum
 from vipnet.wire.tcp import complete
+from vipnet.wire.udp import BEGUN, join
 
 BOUND_S = 10.0
+IOCTL: Any = fcntl.ioctl
+UDP_GRO = 104  # linux/udp.h
 
 
 def udp(source: str, destination: str, payload: bytes) -> bytes:
@@ -116,6 +121,50 @@ def test_without_offloads_packets_are_complete(
 
     with namespace() as space:
         space.call(lambda: trio.run(main, space))
+
+
+def knows_no_udp_offloads(fd: int, request: int, value: Any = 0) -> object:
+    """A kernel before Linux 6.2."""
+    if isinstance(value, int) and value & 0x60:
+        raise OSError(errno.EINVAL, "Invalid argument")
+    return IOCTL(fd, request, value)
+
+
+@pytest.mark.parametrize("offloads", [True, False])
+@pytest.mark.parametrize("new", [True, False])
+@pytest.mark.parametrize("segments", [True, False])
+def test_a_super_packet_of_udp_comes_as_its_datagrams(
+    offloads: bool, new: bool, segments: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the kernel can, and whether or not the application takes many at once."""
+    if not new:
+        monkeypatch.setattr(fcntl, "ioctl", knows_no_udp_offloads)
+    payloads = [bytes((number,)) * 1200 for number in range(40)]
+    datagrams = [made_udp(one, identification=number) for number, one in enumerate(payloads)]
+    (joined,) = join([Packet(one, BEGUN) for one in datagrams])
+
+    def inside(space: Namespace) -> None:
+        device = TunDevice("tun7", 1400, offloads=offloads)
+        space.ip("addr add 240.0.0.2/32 dev tun7\nroute add 240.0.0.0/4 dev tun7")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as application:
+            application.bind(("240.0.0.2", 2000))
+            application.settimeout(BOUND_S)
+            if segments:
+                application.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+            assert device.send(joined.data, joined.offload)
+            got, parts = b"", 0
+            while len(got) < 40 * 1200:
+                part, source = application.recvfrom(99_999)
+                assert source == ("240.0.0.1", 1000)
+                got, parts = got + part, parts + 1
+            assert got == b"".join(payloads)
+            assert parts == (1 if segments and new and offloads else 40)
+        space.ip("link set tun7 down")
+        assert not device.send(joined.data, joined.offload)
+        device.close()
+
+    with namespace() as space:
+        space.call(lambda: inside(space))
 
 
 @pytest.mark.parametrize("offloads", [True, False])

@@ -12,7 +12,7 @@ from vipnet.core.session import Session
 from vipnet.core.sighting import seen_at
 from vipnet.errors import PeerError, ProtocolError
 from vipnet.types import Instant, Locator
-from vipnet.wire import control
+from vipnet.wire import control, udp
 from vipnet.wire.control import (
     Accept,
     Choose,
@@ -28,6 +28,7 @@ from vipnet.wire.control import (
     PathResponse,
 )
 from vipnet.wire.datagram import DataHeader
+from vipnet.wire.offload import Packet
 
 
 def session_of(host: Host, datagram: memoryview) -> tuple[Peer, Session]:
@@ -108,18 +109,19 @@ def _handle_opened(
 def _handle_packets(peer: Peer, opened: Opened, now: Instant) -> list[Output]:
     """Packets of applications: those that carry this pair's tokens are delivered."""
     addresses = peer.inbound_addresses
-    delivered: list[Output] = []
+    accepted: list[Packet] = []
     for packet in opened.packets:
         if packet.data[12:20] == addresses:
             peer.flows.received(packet.data)
-            delivered.append(Deliver(packet.data, packet.offload))
+            accepted.append(packet)
         else:
             error = f"packet from {peer.name} with addresses that are not this pair's tokens"
             opened.errors.append(ProtocolError(error))
-    if not delivered:
+    if not accepted:
         return []
     peer.liveness.received_data(now)
-    outputs = touch(peer, now) + delivered
+    outputs = touch(peer, now)
+    outputs += [Deliver(packet.data, packet.offload) for packet in udp.join(accepted)]
     last_data = peer.data_heard
     if peer.moved_at is not None and last_data is not None:
         peer.moves.note_gap(peer.name, last_data, now)
