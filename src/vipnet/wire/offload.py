@@ -2,7 +2,8 @@
 
 A packet of an application may come out of tun0 with its transport checksum only
 begun, and as a super-packet: many TCP segments under one header, that are still to
-be cut apart. Inside vipnet it stays so as long as possible.
+be cut apart. Inside vipnet it stays so as long as possible. What goes into tun0 may
+be a super-packet of UDP, too.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Offload(Struct, frozen=True, gc=False):
 
     transport      where the transport header begins, bytes; the checksum covers what follows
     checksum       where the checksum stands in it, bytes; it holds the sum of the pseudo header
-    segment_size   payload of each segment but the last, bytes; 0: one packet, nothing to cut
+    segment_size   payload of each segment or datagram but the last, bytes; 0: one packet, nothing to cut
     """
 
     transport: int
