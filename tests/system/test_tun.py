@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -29,6 +30,7 @@ from vipnet.wire.udp import BEGUN, join
 
 BOUND_S = 10.0
 IOCTL: Any = fcntl.ioctl
+WRITEV = os.writev
 UDP_GRO = 104  # linux/udp.h
 
 
@@ -130,15 +132,24 @@ def knows_no_udp_offloads(fd: int, request: int, value: Any = 0) -> object:
     return IOCTL(fd, request, value)
 
 
+def refuses_super_packets(fd: int, buffers: Sequence[bytes]) -> int:
+    """A kernel between that change and the one that mended it."""
+    if buffers[0][1]:
+        raise OSError(errno.EINVAL, "Invalid argument")
+    return WRITEV(fd, buffers)
+
+
 @pytest.mark.parametrize("offloads", [True, False])
-@pytest.mark.parametrize("new", [True, False])
+@pytest.mark.parametrize("kernel", ["new", "old", "broken"])
 @pytest.mark.parametrize("segments", [True, False])
 def test_a_super_packet_of_udp_comes_as_its_datagrams(
-    offloads: bool, new: bool, segments: bool, monkeypatch: pytest.MonkeyPatch
+    offloads: bool, kernel: str, segments: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the kernel can, and whether or not the application takes many at once."""
-    if not new:
+    if kernel == "old":
         monkeypatch.setattr(fcntl, "ioctl", knows_no_udp_offloads)
+    elif kernel == "broken":
+        monkeypatch.setattr(os, "writev", refuses_super_packets)
     payloads = [bytes((number,)) * 1200 for number in range(40)]
     datagrams = [made_udp(one, identification=number) for number, one in enumerate(payloads)]
     (joined,) = join([Packet(one, BEGUN) for one in datagrams])
@@ -158,7 +169,7 @@ def test_a_super_packet_of_udp_comes_as_its_datagrams(
                 assert source == ("240.0.0.1", 1000)
                 got, parts = got + part, parts + 1
             assert got == b"".join(payloads)
-            assert parts == (1 if segments and new and offloads else 40)
+            assert parts == (1 if segments and kernel == "new" and offloads else 40)
         space.ip("link set tun7 down")
         assert not device.send(joined.data, joined.offload)
         device.close()

@@ -136,6 +136,8 @@ def test_what_is_complete_stays_so() -> None:
         assert list(join(packets)) == packets
 
 
-def test_a_super_packet_is_no_longer_than_a_packet_can_be() -> None:
+def test_a_super_packet_is_no_larger_than_the_kernel_takes() -> None:
     packets = begun(*(udp(bytes(16_000)) for _ in range(9)))
     assert [len(packet.data) - HEADERS_SIZE for packet in join(packets)] == [64_000, 64_000, 16_000]
+    packets = begun(*(udp(b"small") for _ in range(130)))
+    assert [len(packet.data) - HEADERS_SIZE for packet in join(packets)] == [64 * 5, 64 * 5, 2 * 5]

@@ -19,6 +19,7 @@ BEGUN: Final = Offload(IPV4_HEADER_MIN, CHECKSUM_FIELD[PROTOCOL_UDP])
 HEADERS_SIZE: Final = IPV4_HEADER_MIN + 8  # bytes, IPv4 without options and UDP
 
 _IPV4_PLAIN: Final = 0x45
+_DATAGRAMS_MAX: Final = 64  # UDP_MAX_SEGMENTS up to Linux 6.9
 _LENGTH_AT, _ID_AT, _IP_SUM_AT, _UDP_LENGTH_AT = 2, 4, 10, 24
 # All of the headers but the identification and the checksum of the IPv4 header.
 _alike = struct.Struct("4s2x4s2x16s").unpack_from
@@ -67,7 +68,8 @@ def _alike_until(packets: Sequence[Packet], at: int) -> int:
     size, end = len(first.data), at + 1
     if first.offload != BEGUN or first.data[9] != PROTOCOL_UDP or not _is_plain(first.data):
         return end
-    headers, most = _alike(first.data), (PACKET_MAX - HEADERS_SIZE) // (size - HEADERS_SIZE)
+    headers = _alike(first.data)
+    most = min((PACKET_MAX - HEADERS_SIZE) // (size - HEADERS_SIZE), _DATAGRAMS_MAX)
     for packet in packets[end : at + most]:
         if len(packet.data) != size or packet.offload != BEGUN or _alike(packet.data) != headers:
             break
