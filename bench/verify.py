@@ -72,12 +72,14 @@ def message(data: bytes, time_ms: float) -> Seen | None:
 
 
 def read_datagrams(path: Path) -> Log:
-    """All messages in bare UDP datagrams, and those in echo answers."""
+    """All messages in bare UDP datagrams, which may have come joined, and those in echo answers."""
     log: Log = defaultdict(list)
     for time_ms, packet in packets(path):
         layer = packet.data
         if isinstance(layer, dpkt.udp.UDP):
-            note(log, message(bytes(layer.data), time_ms))
+            data = bytes(layer.data)
+            for start in range(0, len(data), SIZE):
+                note(log, message(data[start : start + SIZE], time_ms))
         elif isinstance(layer, dpkt.icmp.ICMP) and layer.type == dpkt.icmp.ICMP_ECHOREPLY:
             note(log, message(bytes(layer.data.data), time_ms))
     return log

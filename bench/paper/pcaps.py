@@ -88,7 +88,7 @@ def longest_silence(times_ms: Sequence[float], move_ms: float) -> Silence | None
 
 
 def datagram_times(path: Path) -> list[float]:
-    """When each datagram of the UDP stream arrived."""
+    """When datagrams of the UDP stream arrived; those that the kernel got joined are there once."""
     return sorted(
         at_ms
         for at_ms, packet in packets(path)

@@ -89,6 +89,13 @@ def connection(case: int, flow: Flow, base: float) -> Iterator[tuple[float, dpkt
         yield base + number * INTERVAL_MS[flow], tcp(first + 64 * number, data, sport=sport)
 
 
+def test_datagrams_that_came_joined_are_all_there(tmp_path: Path) -> None:
+    sent = [message(1, 1, Flow.UDP_A_B, number) for number in range(5)]
+    write(tmp_path / "b.pcap", [(0.0, udp(sent[0])), (1.0, udp(b"".join(sent[1:4]))), (2.0, udp(sent[4]))])
+    seen = verify.read_datagrams(tmp_path / "b.pcap")[1, 1, Flow.UDP_A_B]
+    assert [one.number for one in seen] == [0, 1, 2, 3, 4]
+
+
 def demo_of(directory: Path) -> dict[str, Any]:
     """The report that an honest program would have made."""
     capture = verify.Capture(directory)
