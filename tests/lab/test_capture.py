@@ -51,11 +51,10 @@ def test_a_download_a_move_and_a_ping(new_lab: LabFactory, tmp_path: Path) -> No
     with ExitStack() as stack:
         server = [sys.executable, "-c", f"import os; os.chdir({str(tmp_path)!r}); {SERVE}"]
         stack.enter_context(program(lab, "b", server, tmp_path, name="server"))
-        programs = {
-            name: stack.enter_context(program(lab, "a", command, tmp_path, name=name))
-            for name, command in watching.items()
-        }
+        programs: dict[str, Program] = {}
+        # One after the other: what makes the keys has to be seen on the network, too.
         for name, said in (("tcpdump", "listening on"), ("capture", "until Ctrl-C"), ("keys", "WARNING")):
+            programs[name] = stack.enter_context(program(lab, "a", watching[name], tmp_path, name=name))
             wait_until(partial(_says, programs[name], said), f"{name} is ready")
         wait_until(lambda: keys.read_text().count("\n") >= 2, "keys of a new session")
         download = ["curl", "-sS", "--retry", "20", "--retry-connrefused", "-o", str(tmp_path / "got")]
