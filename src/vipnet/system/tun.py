@@ -183,7 +183,7 @@ class TunDevice:
                 for whole in (packet,) if left is None else complete(packet, left):
                     os.write(self._fd, whole)
         except OSError as error:
-            if error.errno == errno.EINVAL and self._cuts_udp and udp.is_joined(left):
+            if error.errno == errno.EINVAL and udp.is_joined(left):
                 self._cuts_udp = False  # some Linux 6 refuse what they know: 89add40066f9 mended that
                 return self.send(packet, left)
             return False

@@ -24,7 +24,7 @@ TRAILER_MAX: Final = 124  # bytes: two headers of 60, a counter, their length, t
 # Where the checksum stands in the transport header (RFC 9293 section 3.1, RFC 768).
 CHECKSUM_FIELD: Final = {PROTOCOL_TCP: 16, PROTOCOL_UDP: 6}
 
-_TRANSPORT_MIN: Final = {PROTOCOL_TCP: 20, PROTOCOL_UDP: 8}  # bytes
+TRANSPORT_MIN: Final = {PROTOCOL_TCP: 20, PROTOCOL_UDP: 8}  # bytes
 
 _HEADERS_MIN: Final = 40  # bytes, IPv4 and TCP
 _LINK_ROOM: Final = 400  # bytes
@@ -101,7 +101,7 @@ def is_begun(packet: bytes | memoryview, offload: Offload) -> bool:
         offload.transport == transport
         and offload.checksum == CHECKSUM_FIELD.get(protocol)
         and not offload.segment_size
-        and len(packet) >= transport + _TRANSPORT_MIN[protocol]
+        and len(packet) >= transport + TRANSPORT_MIN[protocol]
         and not is_fragment(packet)
     )
 
@@ -115,6 +115,6 @@ def begun_checksum(packet: bytes | memoryview) -> Offload:
     protocol = packet[9]
     if protocol not in CHECKSUM_FIELD or is_fragment(packet):
         raise WireError(f"begun checksum: protocol {protocol}, or a fragment")
-    if size < transport + _TRANSPORT_MIN[protocol]:
+    if size < transport + TRANSPORT_MIN[protocol]:
         raise WireError(f"begun checksum: {size - transport} bytes of protocol {protocol}")
     return Offload(transport, CHECKSUM_FIELD[protocol])

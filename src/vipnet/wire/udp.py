@@ -11,12 +11,12 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import Final, TypeGuard
 
-from vipnet.wire.checksum import sum16
+from vipnet.wire.checksum import checksum, sum16
 from vipnet.wire.inner import IPV4_HEADER_MIN, PROTOCOL_UDP
-from vipnet.wire.offload import CHECKSUM_FIELD, PACKET_MAX, Offload, Packet
+from vipnet.wire.offload import CHECKSUM_FIELD, PACKET_MAX, TRANSPORT_MIN, Offload, Packet
 
 BEGUN: Final = Offload(IPV4_HEADER_MIN, CHECKSUM_FIELD[PROTOCOL_UDP])
-HEADERS_SIZE: Final = IPV4_HEADER_MIN + 8  # bytes, IPv4 without options and UDP
+HEADERS_SIZE: Final = IPV4_HEADER_MIN + TRANSPORT_MIN[PROTOCOL_UDP]  # bytes, IPv4 without options and UDP
 
 _IPV4_PLAIN: Final = 0x45
 _DATAGRAMS_MAX: Final = 64  # UDP_MAX_SEGMENTS up to Linux 6.9
@@ -101,7 +101,7 @@ def _finished(headers: bytearray, size: int) -> bytearray:
     udp_size = HEADERS_SIZE - IPV4_HEADER_MIN + size
     _pack_u16(headers, _LENGTH_AT, IPV4_HEADER_MIN + udp_size)
     _pack_u16(headers, _IP_SUM_AT, 0)
-    _pack_u16(headers, _IP_SUM_AT, ~sum16(headers[:IPV4_HEADER_MIN]) & 0xFFFF)
+    _pack_u16(headers, _IP_SUM_AT, checksum(headers[:IPV4_HEADER_MIN]))
     _pack_u16(headers, _UDP_LENGTH_AT, udp_size)
     begun = sum16(headers[12:IPV4_HEADER_MIN], PROTOCOL_UDP + udp_size)
     _pack_u16(headers, BEGUN.transport + BEGUN.checksum, begun)

@@ -6,7 +6,7 @@ import struct
 from typing import Final
 
 from vipnet.wire.inner import PROTOCOL_TCP, PROTOCOL_UDP
-from vipnet.wire.offload import CHECKSUM_FIELD, Offload
+from vipnet.wire.offload import CHECKSUM_FIELD, TRANSPORT_MIN, Offload
 
 # flags, gso_type, hdr_len, gso_size, csum_start, csum_offset: the machine's own byte order
 _HEADER = struct.Struct("=BBHHHH")
@@ -17,7 +17,6 @@ _NEEDS_CSUM: Final = 1
 _GSO_NONE, _GSO_TCPV4, _GSO_UDP_L4, _GSO_ECN = 0, 1, 5, 0x80
 
 _CHECKSUM_SIZE: Final = 2  # bytes
-_UDP_HEADER_SIZE: Final = 8  # bytes
 _CWR: Final = 0x80
 _FLAGS_AT: Final = 13  # in the TCP header
 
@@ -53,7 +52,8 @@ def encode(packet: bytes | memoryview, offload: Offload | None) -> bytes:
     if not size:
         return _HEADER.pack(_NEEDS_CSUM, _GSO_NONE, 0, 0, start, checksum)
     if checksum == CHECKSUM_FIELD[PROTOCOL_UDP]:
-        return _HEADER.pack(_NEEDS_CSUM, _GSO_UDP_L4, start + _UDP_HEADER_SIZE, size, start, checksum)
+        headers_size = start + TRANSPORT_MIN[PROTOCOL_UDP]
+        return _HEADER.pack(_NEEDS_CSUM, _GSO_UDP_L4, headers_size, size, start, checksum)
     assert checksum == CHECKSUM_FIELD[PROTOCOL_TCP]  # noqa: S101 - nothing else is joined
     kind = _GSO_TCPV4 | (_GSO_ECN if packet[start + _FLAGS_AT] & _CWR else 0)
     headers_size = start + (packet[start + 12] >> 4) * 4
